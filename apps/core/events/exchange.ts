@@ -1,0 +1,67 @@
+import { BerthError } from '#common/errors.ts';
+import { parseFilters } from '#common/filters/filters.ts';
+import { validateIdentifier } from '#common/identifiers.ts';
+import { encode } from '#common/wire/codec.ts';
+import type { WireTypes } from '#proto/wire.ts';
+import { eventField } from './event-fields.ts';
+import type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
+import { Subscription } from './subscription.ts';
+import { validateTopic } from './topic.ts';
+
+export type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
+
+/** Events a subscriber may lag behind: some 50 pods starting at once, many times over, at about 300 bytes each. */
+const QUEUE_LIMIT = 16_384;
+
+/** The daemon's events, from every publisher to every subscriber, in the order they were published. Nothing is stored. */
+export class EventExchange implements EventPublisher, EventSubscriber {
+  readonly #subscriptions = new Set<Subscription>();
+  readonly #queueLimit: number;
+
+  constructor(options: { queueLimit?: number } = {}) {
+    this.#queueLimit = options.queueLimit ?? QUEUE_LIMIT;
+  }
+
+  publish(namespace: string, topic: string, typeUrl: string, payload: Uint8Array): void {
+    const now = Date.now();
+    this.forward({
+      timestamp: { seconds: String(Math.floor(now / 1000)), nanos: (now % 1000) * 1_000_000 },
+      namespace,
+      topic,
+      event: { type_url: typeUrl, value: payload },
+    });
+  }
+
+  publishTyped<M extends keyof WireTypes>(namespace: string, topic: string, type: M, value: WireTypes[M]['in']): void {
+    this.publish(namespace, topic, type, encode(type, value));
+  }
+
+  forward(envelope: Envelope): void {
+    try {
+      validateIdentifier(envelope.namespace);
+    } catch (error) {
+      throw BerthError.from(error, `event envelope's namespace ${JSON.stringify(envelope.namespace)}`);
+    }
+    validateTopic(envelope.topic);
+    for (const subscription of this.#subscriptions) subscription.offer(envelope);
+  }
+
+  subscribe(filters: readonly string[], signal?: AbortSignal): AsyncIterableIterator<Envelope> {
+    const matches = matcher(filters);
+    const onAbort = () => subscription.end();
+    const subscription = new Subscription(matches, this.#queueLimit, (self) => {
+      this.#subscriptions.delete(self);
+      signal?.removeEventListener('abort', onAbort);
+    });
+    this.#subscriptions.add(subscription);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted) subscription.end();
+    return subscription;
+  }
+}
+
+function matcher(filters: readonly string[]): (envelope: Envelope) => boolean {
+  if (filters.length === 0) return () => true;
+  const filter = parseFilters([...filters]);
+  return (envelope) => filter((path) => eventField(envelope, path));
+}

@@ -1,0 +1,93 @@
+import { BerthError } from '#common/errors.ts';
+import type { Envelope } from './events.ts';
+
+type Waiter = { resolve(result: IteratorResult<Envelope>): void };
+
+/** One subscriber's bounded queue, read as an async iterator. */
+export class Subscription implements AsyncIterableIterator<Envelope> {
+  readonly #matches: (envelope: Envelope) => boolean;
+  readonly #limit: number;
+  readonly #onEnd: (self: Subscription) => void;
+  #queue: Envelope[] = [];
+  #head = 0;
+  #waiter: Waiter | undefined;
+  #ended = false;
+  #failure: BerthError | undefined;
+
+  constructor(matches: (envelope: Envelope) => boolean, limit: number, onEnd: (self: Subscription) => void) {
+    this.#matches = matches;
+    this.#limit = limit;
+    this.#onEnd = onEnd;
+  }
+
+  /** Queues the envelope if it matches; ends the subscription with `resource_exhausted` when its queue is full. */
+  offer(envelope: Envelope): void {
+    if (this.#ended || !this.#matches(envelope)) return;
+    if (this.#waiter !== undefined) {
+      const waiter = this.#waiter;
+      this.#waiter = undefined;
+      waiter.resolve({ done: false, value: envelope });
+      return;
+    }
+    if (this.#queue.length - this.#head >= this.#limit) {
+      this.#failure = new BerthError(
+        'resource_exhausted',
+        `event subscriber is more than ${this.#limit} events behind: subscribe again and read the state anew`,
+      );
+      this.end();
+      return;
+    }
+    this.#queue.push(envelope);
+  }
+
+  /** Ends the subscription; what is queued is dropped. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#queue = [];
+    this.#head = 0;
+    this.#onEnd(this);
+    this.#waiter?.resolve({ done: true, value: undefined });
+    this.#waiter = undefined;
+  }
+
+  next(): Promise<IteratorResult<Envelope>> {
+    const value = this.#queue[this.#head];
+    if (value !== undefined) {
+      this.#head += 1;
+      if (this.#head === this.#queue.length) {
+        this.#queue = [];
+        this.#head = 0;
+      } else if (this.#head >= 1024) {
+        this.#queue = this.#queue.slice(this.#head);
+        this.#head = 0;
+      }
+      return Promise.resolve({ done: false, value });
+    }
+    if (this.#failure !== undefined) {
+      const failure = this.#failure;
+      this.#failure = undefined;
+      return Promise.reject(failure);
+    }
+    if (this.#ended) return Promise.resolve({ done: true, value: undefined });
+    if (this.#waiter !== undefined) {
+      return Promise.reject(new BerthError('failed_precondition', 'event subscription is already being read'));
+    }
+    return new Promise((resolve) => {
+      this.#waiter = { resolve };
+    });
+  }
+
+  return(): Promise<IteratorResult<Envelope>> {
+    this.end();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.end();
+  }
+}
