@@ -1,0 +1,193 @@
+/**
+ * The typed face of the native addon (native.c): system calls that Node and Bun lack.
+ *
+ * Every failure throws a Node-style Error with `code` ('ENOENT'), `errno` (negative), `syscall` and
+ * mostly `path`; `BerthError.from` maps it. Calls are synchronous and short unless they say otherwise.
+ */
+import { dirname, join } from 'node:path';
+
+export { CAP, EPOLL, LOCK, MNT, MS, O, RESOLVE, SPLICE, W } from './constants.ts';
+
+/** What waitpid(2) collected. One of `exitCode` and `signal` is set for an ended process. */
+export interface WaitStatus {
+  readonly pid: number;
+  /** The raw status word. */
+  readonly status: number;
+  readonly exitCode: number | null;
+  readonly signal: number | null;
+}
+
+export interface Native {
+  /** Makes this process adopt orphaned descendants: PR_SET_CHILD_SUBREAPER. */
+  prctlSubreaper(): void;
+  /** The signal this process gets when the thread that started it ends; 0 for none. */
+  setPdeathsig(signal: number): void;
+  setsid(): number;
+  /** null when no child is ready (W.NOHANG), or with pid -1 when there is no child. Blocks without W.NOHANG. */
+  waitpid(pid: number, options: number): WaitStatus | null;
+  /**
+   * posix_spawn: runs `argv[0]` (looked up on this process's PATH) with exactly `env` ("K=V"), descriptors
+   * 0…n being `fds` and no others, default signals, `cwd` unless null, in a new session if `newSession`.
+   * The caller collects the exit with waitpid. An unknown program throws ENOENT. At most 8 descriptors.
+   */
+  spawn(
+    argv: readonly string[],
+    env: readonly string[],
+    cwd: string | null,
+    fds: readonly number[],
+    newSession: boolean,
+  ): number;
+  pidfdOpen(pid: number): number;
+  pidfdSendSignal(pidfd: number, signal: number): void;
+  /** The effective capabilities as a mask; bit numbers in CAP. */
+  getCapEffective(): bigint;
+
+  /** open(2) with O_CLOEXEC. For a FIFO pass O_NONBLOCK or O_RDWR, else it waits for the other end. */
+  open(path: string, flags: number, mode: number): number;
+  /** openat2(2) with O_CLOEXEC; `dirfd` -100 is the working directory; `resolve` from RESOLVE. */
+  openat2(dirfd: number, path: string, flags: number, mode: number, resolve: number): number;
+  close(fd: number): void;
+  /** A second descriptor of the same open file, close-on-exec. */
+  dup(fd: number): number;
+  /** pipe2(2), always close-on-exec: [read end, write end]. */
+  pipe(flags: number): [number, number];
+  setNonblock(fd: number, on: boolean): void;
+  setCloexec(fd: number, on: boolean): void;
+  /** Bytes that a read would find now. */
+  fionread(fd: number): number;
+  /** Takes or drops a lock without waiting: false when another holds it. */
+  flock(fd: number, operation: number): boolean;
+  /** Bytes moved; 0 at end of file; -1 where it would block. */
+  splice(fdIn: number, fdOut: number, length: number, flags: number): number;
+  /** Flushes a whole file system: slow, for worker threads. */
+  syncfs(fd: number): void;
+  mkfifo(path: string, mode: number): void;
+  /** `mode` with its S_IF* type. */
+  mknod(path: string, mode: number, major: number, minor: number): void;
+  /** Sets the times of a path, not of what a symlink points to; seconds and nanoseconds. */
+  lutimens(path: string, atime: number, atimeNs: number, mtime: number, mtimeNs: number): void;
+  /** Extended attributes of the path itself, symlinks not followed. */
+  lsetxattr(path: string, name: string, value: Buffer, flags: number): void;
+  /** null when the attribute isn't there. */
+  lgetxattr(path: string, name: string): Buffer | null;
+  llistxattr(path: string): string[];
+  /** Changes the whole process's root, and its working directory to it: for short-lived children. */
+  chroot(path: string): void;
+
+  /**
+   * mount(2). With `cwd`, relative paths in `source`, `target` and `data` start there (a thread of its own does
+   * the call), which keeps a long overlay `lowerdir` within the page that the kernel allows.
+   */
+  mount(
+    source: string | null,
+    target: string,
+    fstype: string | null,
+    flags: number,
+    data: string | null,
+    cwd?: string | null,
+  ): void;
+  umount(target: string, flags: number): void;
+  /** A bind mount whose ids are mapped by the user namespace behind `userns`. */
+  bindIdmapped(source: string, target: string, userns: number): void;
+
+  /**
+   * A new network namespace with `lo` up, pinned at `path` (a file it creates; EEXIST if there is one).
+   * On failure nothing is left. Runs on a thread of its own.
+   */
+  netnsCreate(path: string): Promise<void>;
+  /** Unpins: unmounts and removes `path`. Nothing to do is no error. */
+  netnsDelete(path: string): void;
+
+  /** Sets a terminal's size: TIOCSWINSZ. */
+  tiocswinsz(fd: number, rows: number, columns: number): void;
+  /** A listening, non-blocking unix stream socket; the file has `mode` from the start. */
+  unixListen(path: string, mode: number): number;
+  /** The next connection, non-blocking, or null when none waits. */
+  unixAccept(fd: number): number | null;
+  /** The descriptor sent over a unix socket (SCM_RIGHTS), or null when nothing has arrived. */
+  recvFd(socket: number): number | null;
+  /** One datagram to systemd's NOTIFY_SOCKET; a leading "@" names an abstract socket. */
+  sdNotify(socketPath: string, message: string): void;
+
+  epollCreate(): number;
+  epollAdd(epoll: number, fd: number, events: number): void;
+  epollMod(epoll: number, fd: number, events: number): void;
+  epollDel(epoll: number, fd: number): void;
+  /**
+   * Fills `out` with pairs of descriptor and events; answers the number of pairs, 0 after `timeoutMs` (-1: no
+   * timeout) or a signal. Blocks: for worker threads.
+   */
+  epollWait(epoll: number, timeoutMs: number, out: Int32Array): number;
+  eventfd(): number;
+  eventfdSignal(fd: number): void;
+  /** Resets an eventfd; answers how often it was signalled. */
+  eventfdDrain(fd: number): number;
+}
+
+/** A compiled program finds the addon beside its executable; source finds it in the tree's dist/. */
+function addonPath(): string {
+  const override = process.env.BERTH_NATIVE;
+  if (override) return override;
+  const compiled = import.meta.dirname.startsWith('/$bunfs');
+  const folder = compiled ? dirname(process.execPath) : join(import.meta.dirname, '../../../dist');
+  return join(folder, 'berth-native.node');
+}
+
+function load(): Native {
+  const path = addonPath();
+  const holder = { exports: {} };
+  try {
+    process.dlopen(holder, path);
+  } catch (cause) {
+    throw new Error(`cannot load the native addon ${path}; "npm run build:native" makes it`, { cause });
+  }
+  return holder.exports as Native;
+}
+
+export const native: Native = load();
+export const {
+  prctlSubreaper,
+  setPdeathsig,
+  setsid,
+  waitpid,
+  spawn,
+  pidfdOpen,
+  pidfdSendSignal,
+  getCapEffective,
+  open,
+  openat2,
+  close,
+  dup,
+  pipe,
+  setNonblock,
+  setCloexec,
+  fionread,
+  flock,
+  splice,
+  syncfs,
+  mkfifo,
+  mknod,
+  lutimens,
+  lsetxattr,
+  lgetxattr,
+  llistxattr,
+  chroot,
+  mount,
+  umount,
+  bindIdmapped,
+  netnsCreate,
+  netnsDelete,
+  tiocswinsz,
+  unixListen,
+  unixAccept,
+  recvFd,
+  sdNotify,
+  epollCreate,
+  epollAdd,
+  epollMod,
+  epollDel,
+  epollWait,
+  eventfd,
+  eventfdSignal,
+  eventfdDrain,
+} = native;

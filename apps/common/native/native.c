@@ -1,0 +1,866 @@
+/*
+ * System calls that Node and Bun lack, as a Node-API 8 addon.
+ *
+ * One function per call, in the order of the table at the end. A failed call throws an Error with
+ * `code`, `errno` (negative, as Node's own), `syscall` and, where one is meant, `path`.
+ * Nothing here blocks the event loop, except where index.ts says "for worker threads".
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/openat2.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* ---- errors: the one path from errno to JavaScript ---- */
+
+static napi_value make_error(napi_env env, int err, const char *syscall_name, const char *path) {
+  const char *name = strerrorname_np(err);
+  char text[PATH_MAX + 256];
+  napi_value code, message, error, value;
+  if (name == NULL) name = "UNKNOWN";
+  if (path != NULL)
+    snprintf(text, sizeof text, "%s: %s, %s '%s'", name, strerrordesc_np(err), syscall_name, path);
+  else
+    snprintf(text, sizeof text, "%s: %s, %s", name, strerrordesc_np(err), syscall_name);
+  napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &code);
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &message);
+  napi_create_error(env, code, message, &error);
+  napi_create_int32(env, -err, &value);
+  napi_set_named_property(env, error, "errno", value);
+  napi_create_string_utf8(env, syscall_name, NAPI_AUTO_LENGTH, &value);
+  napi_set_named_property(env, error, "syscall", value);
+  if (path != NULL) {
+    napi_create_string_utf8(env, path, NAPI_AUTO_LENGTH, &value);
+    napi_set_named_property(env, error, "path", value);
+  }
+  return error;
+}
+
+static napi_value fail_with(napi_env env, int err, const char *syscall_name, const char *path) {
+  napi_throw(env, make_error(env, err, syscall_name, path));
+  return NULL;
+}
+
+static napi_value fail(napi_env env, const char *syscall_name, const char *path) {
+  return fail_with(env, errno, syscall_name, path);
+}
+
+/* ---- arguments and results ---- */
+
+static void free_string(char **text) { free(*text); }
+#define AUTO_STRING __attribute__((cleanup(free_string))) char *
+
+static char *get_string(napi_env env, napi_value value) {
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a string is required");
+    return NULL;
+  }
+  char *text = malloc(length + 1);
+  if (text == NULL) {
+    fail_with(env, ENOMEM, "malloc", NULL);
+    return NULL;
+  }
+  napi_get_value_string_utf8(env, value, text, length + 1, &length);
+  if (strlen(text) != length) {
+    free(text);
+    napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", "a string must not contain NUL");
+    return NULL;
+  }
+  return text;
+}
+
+static bool get_int64(napi_env env, napi_value value, int64_t *out) {
+  if (napi_get_value_int64(env, value, out) == napi_ok) return true;
+  napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a number is required");
+  return false;
+}
+
+static bool get_int(napi_env env, napi_value value, int *out) {
+  int64_t wide;
+  if (!get_int64(env, value, &wide)) return false;
+  *out = (int)wide;
+  return true;
+}
+
+static bool get_bool(napi_env env, napi_value value, bool *out) {
+  if (napi_get_value_bool(env, value, out) == napi_ok) return true;
+  napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a boolean is required");
+  return false;
+}
+
+static bool is_absent(napi_env env, napi_value value) {
+  napi_valuetype type;
+  napi_typeof(env, value, &type);
+  return type == napi_undefined || type == napi_null;
+}
+
+#define ARGS(count)                                                   \
+  napi_value argv[count];                                             \
+  size_t argc = count;                                                \
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL)
+#define STRING(name, i)                                               \
+  AUTO_STRING name = get_string(env, argv[i]);                        \
+  if (name == NULL) return NULL
+#define OPTIONAL_STRING(name, i)                                      \
+  AUTO_STRING name = NULL;                                            \
+  if (!is_absent(env, argv[i]) && (name = get_string(env, argv[i])) == NULL) return NULL
+#define INT(name, i)                                                  \
+  int name;                                                           \
+  if (!get_int(env, argv[i], &name)) return NULL
+#define INT64(name, i)                                                \
+  int64_t name;                                                       \
+  if (!get_int64(env, argv[i], &name)) return NULL
+#define BOOL(name, i)                                                 \
+  bool name;                                                          \
+  if (!get_bool(env, argv[i], &name)) return NULL
+
+static napi_value undefined(napi_env env) {
+  napi_value value;
+  napi_get_undefined(env, &value);
+  return value;
+}
+
+static napi_value null(napi_env env) {
+  napi_value value;
+  napi_get_null(env, &value);
+  return value;
+}
+
+static napi_value number(napi_env env, int64_t n) {
+  napi_value value;
+  napi_create_int64(env, n, &value);
+  return value;
+}
+
+/* undefined, or the error of a call that answered -1 */
+static napi_value done(napi_env env, int rc, const char *syscall_name, const char *path) {
+  return rc < 0 ? fail(env, syscall_name, path) : undefined(env);
+}
+
+/* the number a call answered, or its error */
+static napi_value result(napi_env env, int64_t rc, const char *syscall_name, const char *path) {
+  return rc < 0 ? fail(env, syscall_name, path) : number(env, rc);
+}
+
+/* ---- processes ---- */
+
+static napi_value n_prctl_subreaper(napi_env env, napi_callback_info info) {
+  (void)info;
+  return done(env, prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl", NULL);
+}
+
+static napi_value n_set_pdeathsig(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(signal_number, 0);
+  return done(env, prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl", NULL);
+}
+
+static napi_value n_setsid(napi_env env, napi_callback_info info) {
+  (void)info;
+  return result(env, setsid(), "setsid", NULL);
+}
+
+static napi_value n_waitpid(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(pid, 0);
+  INT(options, 1);
+  int status = 0;
+  pid_t rc;
+  do rc = waitpid(pid, &status, options);
+  while (rc < 0 && errno == EINTR);
+  if (rc == 0 || (rc < 0 && errno == ECHILD && pid == -1)) return null(env);
+  if (rc < 0) return fail(env, "waitpid", NULL);
+  napi_value object;
+  napi_create_object(env, &object);
+  napi_set_named_property(env, object, "pid", number(env, rc));
+  napi_set_named_property(env, object, "status", number(env, status));
+  napi_set_named_property(env, object, "exitCode", WIFEXITED(status) ? number(env, WEXITSTATUS(status)) : null(env));
+  napi_set_named_property(env, object, "signal", WIFSIGNALED(status) ? number(env, WTERMSIG(status)) : null(env));
+  return object;
+}
+
+static void free_strings(char ***list) {
+  if (*list == NULL) return;
+  for (char **item = *list; *item != NULL; item++) free(*item);
+  free(*list);
+}
+
+static char **get_strings(napi_env env, napi_value array) {
+  uint32_t length = 0;
+  if (napi_get_array_length(env, array, &length) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "an array of strings is required");
+    return NULL;
+  }
+  char **list = calloc(length + 1, sizeof *list);
+  for (uint32_t i = 0; list != NULL && i < length; i++) {
+    napi_value item;
+    napi_get_element(env, array, i, &item);
+    list[i] = get_string(env, item);
+    if (list[i] == NULL) {
+      free_strings(&list);
+      return NULL;
+    }
+  }
+  if (list == NULL) fail_with(env, ENOMEM, "malloc", NULL);
+  return list;
+}
+
+#define SPAWN_MAX_FDS 8
+#define SPAWN_FD_FLOOR 64 /* sources are first moved above every target */
+
+static napi_value n_spawn(napi_env env, napi_callback_info info) {
+  ARGS(5);
+  __attribute__((cleanup(free_strings))) char **args = get_strings(env, argv[0]);
+  if (args == NULL) return NULL;
+  __attribute__((cleanup(free_strings))) char **environment = get_strings(env, argv[1]);
+  if (environment == NULL) return NULL;
+  OPTIONAL_STRING(cwd, 2);
+  BOOL(new_session, 4);
+  uint32_t fd_count = 0;
+  int moved[SPAWN_MAX_FDS];
+  if (args[0] == NULL || napi_get_array_length(env, argv[3], &fd_count) != napi_ok || fd_count > SPAWN_MAX_FDS) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", "spawn needs a program and at most 8 descriptors");
+    return NULL;
+  }
+
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  sigset_t all, none;
+  pid_t pid = -1;
+  int err = 0;
+  uint32_t moved_count = 0;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_init(&attributes);
+  sigfillset(&all);
+  sigemptyset(&none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | (new_session ? POSIX_SPAWN_SETSID : 0));
+  for (; moved_count < fd_count; moved_count++) {
+    napi_value item;
+    int fd = -1;
+    napi_get_element(env, argv[3], moved_count, &item);
+    if (napi_get_value_int32(env, item, &fd) != napi_ok) fd = -1;
+    moved[moved_count] = fcntl(fd, F_DUPFD_CLOEXEC, SPAWN_FD_FLOOR);
+    if (moved[moved_count] < 0) {
+      err = errno;
+      break;
+    }
+    posix_spawn_file_actions_adddup2(&actions, moved[moved_count], (int)moved_count);
+  }
+  posix_spawn_file_actions_addclosefrom_np(&actions, (int)fd_count);
+  if (cwd != NULL) posix_spawn_file_actions_addchdir_np(&actions, cwd);
+  if (err == 0) err = posix_spawnp(&pid, args[0], &actions, &attributes, args, environment);
+  for (uint32_t i = 0; i < moved_count; i++) close(moved[i]);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  return err != 0 ? fail_with(env, err, "spawn", args[0]) : number(env, pid);
+}
+
+static napi_value n_pidfd_open(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(pid, 0);
+  return result(env, syscall(SYS_pidfd_open, pid, 0), "pidfd_open", NULL);
+}
+
+static napi_value n_pidfd_send_signal(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(fd, 0);
+  INT(signal_number, 1);
+  return done(env, (int)syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0), "pidfd_send_signal", NULL);
+}
+
+static napi_value n_cap_effective(napi_env env, napi_callback_info info) {
+  (void)info;
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  struct __user_cap_data_struct data[2] = {0};
+  if (syscall(SYS_capget, &header, data) < 0) return fail(env, "capget", NULL);
+  napi_value value;
+  napi_create_bigint_uint64(env, ((uint64_t)data[1].effective << 32) | data[0].effective, &value);
+  return value;
+}
+
+/* ---- files ---- */
+
+static napi_value n_open(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  STRING(path, 0);
+  INT(flags, 1);
+  INT(mode, 2);
+  return result(env, open(path, flags | O_CLOEXEC, (mode_t)mode), "open", path);
+}
+
+static napi_value n_openat2(napi_env env, napi_callback_info info) {
+  ARGS(5);
+  INT(dirfd, 0);
+  STRING(path, 1);
+  INT64(flags, 2);
+  INT64(mode, 3);
+  INT64(resolve, 4);
+  struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC, .mode = (uint64_t)mode, .resolve = (uint64_t)resolve};
+  return result(env, syscall(SYS_openat2, dirfd, path, &how, sizeof how), "openat2", path);
+}
+
+static napi_value n_close(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  return done(env, close(fd), "close", NULL);
+}
+
+static napi_value n_dup(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  return result(env, fcntl(fd, F_DUPFD_CLOEXEC, 3), "fcntl", NULL);
+}
+
+static napi_value n_pipe(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(flags, 0);
+  int fds[2];
+  if (pipe2(fds, flags | O_CLOEXEC) < 0) return fail(env, "pipe2", NULL);
+  napi_value array;
+  napi_create_array_with_length(env, 2, &array);
+  napi_set_element(env, array, 0, number(env, fds[0]));
+  napi_set_element(env, array, 1, number(env, fds[1]));
+  return array;
+}
+
+static napi_value set_fd_flag(napi_env env, napi_callback_info info, int get, int set, int flag) {
+  ARGS(2);
+  INT(fd, 0);
+  BOOL(on, 1);
+  int flags = fcntl(fd, get);
+  if (flags < 0) return fail(env, "fcntl", NULL);
+  return done(env, fcntl(fd, set, on ? flags | flag : flags & ~flag), "fcntl", NULL);
+}
+
+static napi_value n_set_nonblock(napi_env env, napi_callback_info info) {
+  return set_fd_flag(env, info, F_GETFL, F_SETFL, O_NONBLOCK);
+}
+
+static napi_value n_set_cloexec(napi_env env, napi_callback_info info) {
+  return set_fd_flag(env, info, F_GETFD, F_SETFD, FD_CLOEXEC);
+}
+
+static napi_value n_fionread(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  int bytes = 0;
+  return ioctl(fd, FIONREAD, &bytes) < 0 ? fail(env, "ioctl", NULL) : number(env, bytes);
+}
+
+static napi_value n_flock(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(fd, 0);
+  INT(operation, 1);
+  if (flock(fd, operation | LOCK_NB) == 0) return napi_get_boolean(env, true, &argv[0]), argv[0];
+  if (errno == EWOULDBLOCK) return napi_get_boolean(env, false, &argv[0]), argv[0];
+  return fail(env, "flock", NULL);
+}
+
+static napi_value n_splice(napi_env env, napi_callback_info info) {
+  ARGS(4);
+  INT(fd_in, 0);
+  INT(fd_out, 1);
+  INT64(length, 2);
+  INT(flags, 3);
+  ssize_t rc;
+  do rc = splice(fd_in, NULL, fd_out, NULL, (size_t)length, (unsigned)flags);
+  while (rc < 0 && errno == EINTR);
+  return rc < 0 && errno == EAGAIN ? number(env, -1) : result(env, rc, "splice", NULL);
+}
+
+static napi_value n_syncfs(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  return done(env, syncfs(fd), "syncfs", NULL);
+}
+
+static napi_value n_mkfifo(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  INT(mode, 1);
+  return done(env, mkfifo(path, (mode_t)mode), "mkfifo", path);
+}
+
+static napi_value n_mknod(napi_env env, napi_callback_info info) {
+  ARGS(4);
+  STRING(path, 0);
+  INT(mode, 1);
+  INT(major_number, 2);
+  INT(minor_number, 3);
+  dev_t device = makedev((unsigned)major_number, (unsigned)minor_number);
+  return done(env, mknod(path, (mode_t)mode, device), "mknod", path);
+}
+
+static napi_value n_lutimens(napi_env env, napi_callback_info info) {
+  ARGS(5);
+  STRING(path, 0);
+  INT64(atime_s, 1);
+  INT64(atime_ns, 2);
+  INT64(mtime_s, 3);
+  INT64(mtime_ns, 4);
+  struct timespec times[2] = {{atime_s, atime_ns}, {mtime_s, mtime_ns}};
+  return done(env, utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), "utimensat", path);
+}
+
+static napi_value n_lsetxattr(napi_env env, napi_callback_info info) {
+  ARGS(4);
+  STRING(path, 0);
+  STRING(name, 1);
+  INT(flags, 3);
+  void *data = NULL;
+  size_t length = 0;
+  if (napi_get_buffer_info(env, argv[2], &data, &length) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a Buffer is required");
+    return NULL;
+  }
+  return done(env, lsetxattr(path, name, data, length, flags), "lsetxattr", path);
+}
+
+static napi_value n_lgetxattr(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  STRING(name, 1);
+  char value[65536]; /* XATTR_SIZE_MAX */
+  ssize_t length = lgetxattr(path, name, value, sizeof value);
+  if (length < 0) return errno == ENODATA ? null(env) : fail(env, "lgetxattr", path);
+  napi_value buffer;
+  napi_create_buffer_copy(env, (size_t)length, value, NULL, &buffer);
+  return buffer;
+}
+
+static napi_value n_llistxattr(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  char names[65536];
+  ssize_t length = llistxattr(path, names, sizeof names);
+  if (length < 0) return fail(env, "llistxattr", path);
+  napi_value array;
+  napi_create_array(env, &array);
+  uint32_t index = 0;
+  for (char *name = names; name < names + length; name += strlen(name) + 1) {
+    napi_value text;
+    napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text);
+    napi_set_element(env, array, index++, text);
+  }
+  return array;
+}
+
+static napi_value n_chroot(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  if (chroot(path) < 0) return fail(env, "chroot", path);
+  return done(env, chdir("/"), "chdir", "/");
+}
+
+/* ---- mounts ---- */
+
+struct mount_call {
+  const char *cwd, *source, *target, *fstype, *data;
+  unsigned long flags;
+  int err;
+};
+
+/* A thread of its own, because unshare(CLONE_FS) gives it a working directory of its own. */
+static void *mount_in_directory(void *argument) {
+  struct mount_call *call = argument;
+  bool ok = unshare(CLONE_FS) == 0 && chdir(call->cwd) == 0 &&
+            mount(call->source, call->target, call->fstype, call->flags, call->data) == 0;
+  call->err = ok ? 0 : errno;
+  return NULL;
+}
+
+static napi_value n_mount(napi_env env, napi_callback_info info) {
+  ARGS(6);
+  OPTIONAL_STRING(source, 0);
+  STRING(target, 1);
+  OPTIONAL_STRING(fstype, 2);
+  INT64(flags, 3);
+  OPTIONAL_STRING(data, 4);
+  OPTIONAL_STRING(cwd, 5);
+  if (cwd == NULL) return done(env, mount(source, target, fstype, (unsigned long)flags, data), "mount", target);
+  struct mount_call call = {cwd, source, target, fstype, data, (unsigned long)flags, 0};
+  pthread_t thread;
+  int err = pthread_create(&thread, NULL, mount_in_directory, &call);
+  if (err != 0) return fail_with(env, err, "pthread_create", NULL);
+  pthread_join(thread, NULL);
+  return call.err != 0 ? fail_with(env, call.err, "mount", target) : undefined(env);
+}
+
+static napi_value n_umount(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(target, 0);
+  INT(flags, 1);
+  return done(env, umount2(target, flags), "umount", target);
+}
+
+static napi_value n_bind_idmapped(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  STRING(source, 0);
+  STRING(target, 1);
+  INT(userns, 2);
+  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns};
+  int tree = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  if (tree < 0) return fail(env, "open_tree", source);
+  const char *step = "mount_setattr", *path = source;
+  int rc = mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes);
+  if (rc == 0) {
+    step = "move_mount", path = target;
+    rc = move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
+  }
+  int err = errno;
+  close(tree);
+  return rc < 0 ? fail_with(env, err, step, path) : undefined(env);
+}
+
+/* ---- network namespaces ---- */
+
+struct netns_call {
+  napi_deferred deferred;
+  napi_threadsafe_function settle;
+  char *path;
+  const char *step;
+  int err;
+};
+
+static int loopback_up(void) {
+  struct ifreq request = {.ifr_name = "lo"};
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  int rc = ioctl(fd, SIOCGIFFLAGS, &request);
+  request.ifr_flags |= IFF_UP;
+  if (rc == 0) rc = ioctl(fd, SIOCSIFFLAGS, &request);
+  int err = errno;
+  close(fd);
+  errno = err;
+  return rc;
+}
+
+/* unshare changes the calling thread for good, so the thread ends with the call. */
+static void *netns_thread(void *argument) {
+  struct netns_call *call = argument;
+  bool created = false, ok = false;
+  call->step = "open";
+  int fd = open(call->path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+  if (fd >= 0) {
+    created = true;
+    close(fd);
+    call->step = "unshare";
+    if (unshare(CLONE_NEWNET) == 0) {
+      call->step = "ioctl";
+      if (loopback_up() == 0) {
+        call->step = "mount";
+        ok = mount("/proc/thread-self/ns/net", call->path, NULL, MS_BIND, NULL) == 0;
+      }
+    }
+  }
+  call->err = ok ? 0 : errno;
+  if (!ok && created) unlink(call->path);
+  napi_call_threadsafe_function(call->settle, call, napi_tsfn_blocking);
+  return NULL;
+}
+
+static void netns_settle(napi_env env, napi_value callback, void *context, void *data) {
+  (void)callback;
+  (void)context;
+  struct netns_call *call = data;
+  if (env != NULL) {
+    if (call->err == 0)
+      napi_resolve_deferred(env, call->deferred, undefined(env));
+    else
+      napi_reject_deferred(env, call->deferred, make_error(env, call->err, call->step, call->path));
+  }
+  napi_release_threadsafe_function(call->settle, napi_tsfn_release);
+  free(call->path);
+  free(call);
+}
+
+static napi_value n_netns_create(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  AUTO_STRING path = get_string(env, argv[0]);
+  if (path == NULL) return NULL;
+  struct netns_call *call = calloc(1, sizeof *call);
+  if (call == NULL) return fail_with(env, ENOMEM, "malloc", NULL);
+  napi_value promise, name;
+  napi_create_string_utf8(env, "netnsCreate", NAPI_AUTO_LENGTH, &name);
+  napi_create_promise(env, &call->deferred, &promise);
+  napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, NULL, NULL, NULL, netns_settle, &call->settle);
+  call->path = path;
+  path = NULL; /* now the call's */
+  pthread_attr_t attributes;
+  pthread_t thread;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 64 * 1024);
+  int err = pthread_create(&thread, &attributes, netns_thread, call);
+  pthread_attr_destroy(&attributes);
+  if (err != 0) {
+    call->step = "pthread_create";
+    call->err = err;
+    napi_call_threadsafe_function(call->settle, call, napi_tsfn_blocking);
+  }
+  return promise;
+}
+
+static napi_value n_netns_delete(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  if (umount2(path, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT) return fail(env, "umount", path);
+  if (unlink(path) < 0 && errno != ENOENT) return fail(env, "unlink", path);
+  return undefined(env);
+}
+
+/* ---- terminals and sockets ---- */
+
+static napi_value n_tiocswinsz(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(fd, 0);
+  INT(rows, 1);
+  INT(columns, 2);
+  struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+  return done(env, ioctl(fd, TIOCSWINSZ, &size), "ioctl", NULL);
+}
+
+static int unix_address(struct sockaddr_un *address, const char *path) {
+  *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+  if (strlen(path) >= sizeof address->sun_path) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  strcpy(address->sun_path, path);
+  return 0;
+}
+
+static napi_value n_unix_listen(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  INT(mode, 1);
+  struct sockaddr_un address;
+  if (unix_address(&address, path) < 0) return fail(env, "bind", path);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return fail(env, "socket", path);
+  const char *step = "fchmod";
+  int rc = fchmod(fd, (mode_t)mode); /* bind gives the file the socket's mode: never open wider */
+  if (rc == 0) step = "bind", rc = bind(fd, (struct sockaddr *)&address, sizeof address);
+  if (rc == 0) step = "listen", rc = listen(fd, 8);
+  if (rc == 0) return number(env, fd);
+  int err = errno;
+  close(fd);
+  return fail_with(env, err, step, path);
+}
+
+static napi_value n_unix_accept(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (connection < 0 && errno == EAGAIN) return null(env);
+  return result(env, connection, "accept", NULL);
+}
+
+static napi_value n_recv_fd(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(socket_fd, 0);
+  char byte[4096]; /* runc sends the name of the terminal along */
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec vector = {.iov_base = byte, .iov_len = sizeof byte};
+  struct msghdr message = {
+      .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+  ssize_t rc;
+  do rc = recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC);
+  while (rc < 0 && errno == EINTR);
+  if (rc < 0) return errno == EAGAIN ? null(env) : fail(env, "recvmsg", NULL);
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+    return fail_with(env, ENOMSG, "recvmsg", NULL);
+  int fd;
+  memcpy(&fd, CMSG_DATA(header), sizeof fd);
+  return number(env, fd);
+}
+
+static napi_value n_sd_notify(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  STRING(text, 1);
+  struct sockaddr_un address;
+  if (unix_address(&address, path) < 0) return fail(env, "sendto", path);
+  socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+  if (path[0] == '@') address.sun_path[0] = '\0';
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return fail(env, "socket", path);
+  ssize_t rc = sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&address, length);
+  int err = errno;
+  close(fd);
+  return rc < 0 ? fail_with(env, err, "sendto", path) : undefined(env);
+}
+
+/* ---- waiting on descriptors ---- */
+
+static napi_value n_epoll_create(napi_env env, napi_callback_info info) {
+  (void)info;
+  return result(env, epoll_create1(EPOLL_CLOEXEC), "epoll_create1", NULL);
+}
+
+static napi_value n_epoll_add(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(epoll, 0);
+  INT(fd, 1);
+  INT64(events, 2);
+  struct epoll_event event = {.events = (uint32_t)events, .data.fd = fd};
+  return done(env, epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event), "epoll_ctl", NULL);
+}
+
+static napi_value n_epoll_mod(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(epoll, 0);
+  INT(fd, 1);
+  INT64(events, 2);
+  struct epoll_event event = {.events = (uint32_t)events, .data.fd = fd};
+  return done(env, epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event), "epoll_ctl", NULL);
+}
+
+static napi_value n_epoll_del(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(epoll, 0);
+  INT(fd, 1);
+  return done(env, epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL), "epoll_ctl", NULL);
+}
+
+#define EPOLL_BATCH 256
+
+static napi_value n_epoll_wait(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(epoll, 0);
+  INT(timeout, 1);
+  napi_typedarray_type type;
+  size_t length = 0;
+  int32_t *out = NULL;
+  if (napi_get_typedarray_info(env, argv[2], &type, &length, (void **)&out, NULL, NULL) != napi_ok ||
+      type != napi_int32_array || length < 2) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "an Int32Array of at least 2 elements is required");
+    return NULL;
+  }
+  struct epoll_event events[EPOLL_BATCH];
+  int room = length / 2 > EPOLL_BATCH ? EPOLL_BATCH : (int)(length / 2);
+  int count = epoll_wait(epoll, events, room, timeout);
+  if (count < 0 && errno == EINTR) count = 0;
+  for (int i = 0; i < count; i++) {
+    out[2 * i] = events[i].data.fd;
+    out[2 * i + 1] = (int32_t)events[i].events;
+  }
+  return result(env, count, "epoll_wait", NULL);
+}
+
+static napi_value n_eventfd(napi_env env, napi_callback_info info) {
+  (void)info;
+  return result(env, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", NULL);
+}
+
+static napi_value n_eventfd_signal(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  int rc = eventfd_write(fd, 1);
+  return rc < 0 && errno == EAGAIN ? undefined(env) : done(env, rc, "write", NULL);
+}
+
+static napi_value n_eventfd_drain(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  eventfd_t count = 0;
+  int rc = eventfd_read(fd, &count);
+  return rc < 0 && errno == EAGAIN ? number(env, 0) : result(env, rc < 0 ? rc : (int64_t)count, "read", NULL);
+}
+
+/* ---- the table ---- */
+
+static const struct {
+  const char *name;
+  napi_callback call;
+} functions[] = {
+    {"prctlSubreaper", n_prctl_subreaper},
+    {"setPdeathsig", n_set_pdeathsig},
+    {"setsid", n_setsid},
+    {"waitpid", n_waitpid},
+    {"spawn", n_spawn},
+    {"pidfdOpen", n_pidfd_open},
+    {"pidfdSendSignal", n_pidfd_send_signal},
+    {"getCapEffective", n_cap_effective},
+    {"open", n_open},
+    {"openat2", n_openat2},
+    {"close", n_close},
+    {"dup", n_dup},
+    {"pipe", n_pipe},
+    {"setNonblock", n_set_nonblock},
+    {"setCloexec", n_set_cloexec},
+    {"fionread", n_fionread},
+    {"flock", n_flock},
+    {"splice", n_splice},
+    {"syncfs", n_syncfs},
+    {"mkfifo", n_mkfifo},
+    {"mknod", n_mknod},
+    {"lutimens", n_lutimens},
+    {"lsetxattr", n_lsetxattr},
+    {"lgetxattr", n_lgetxattr},
+    {"llistxattr", n_llistxattr},
+    {"chroot", n_chroot},
+    {"mount", n_mount},
+    {"umount", n_umount},
+    {"bindIdmapped", n_bind_idmapped},
+    {"netnsCreate", n_netns_create},
+    {"netnsDelete", n_netns_delete},
+    {"tiocswinsz", n_tiocswinsz},
+    {"unixListen", n_unix_listen},
+    {"unixAccept", n_unix_accept},
+    {"recvFd", n_recv_fd},
+    {"sdNotify", n_sd_notify},
+    {"epollCreate", n_epoll_create},
+    {"epollAdd", n_epoll_add},
+    {"epollMod", n_epoll_mod},
+    {"epollDel", n_epoll_del},
+    {"epollWait", n_epoll_wait},
+    {"eventfd", n_eventfd},
+    {"eventfdSignal", n_eventfd_signal},
+    {"eventfdDrain", n_eventfd_drain},
+};
+
+NAPI_MODULE_INIT() {
+  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+    napi_value function;
+    napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, NULL, &function);
+    napi_set_named_property(env, exports, functions[i].name, function);
+  }
+  return exports;
+}
