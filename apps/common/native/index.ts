@@ -59,6 +59,10 @@ export interface Native {
   flock(fd: number, operation: number): boolean;
   /** Bytes moved; 0 at end of file; -1 where it would block. */
   splice(fdIn: number, fdOut: number, length: number, flags: number): number;
+  /** Moves the file position that `splice` and position-less reads and writes use; answers it. */
+  seek(fd: number, offset: number): number;
+  /** Gives a range's memory or blocks back; the file keeps its size and reads zeros there. */
+  punchHole(fd: number, offset: number, length: number): void;
   /** Flushes a whole file system: slow, for worker threads. */
   syncfs(fd: number): void;
   mkfifo(path: string, mode: number): void;
@@ -164,6 +168,8 @@ export const {
   fionread,
   flock,
   splice,
+  seek,
+  punchHole,
   syncfs,
   mkfifo,
   mknod,

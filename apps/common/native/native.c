@@ -400,6 +400,21 @@ static napi_value n_splice(napi_env env, napi_callback_info info) {
   return rc < 0 && errno == EAGAIN ? number(env, -1) : result(env, rc, "splice", NULL);
 }
 
+static napi_value n_seek(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(fd, 0);
+  INT64(offset, 1);
+  return result(env, lseek(fd, offset, SEEK_SET), "lseek", NULL);
+}
+
+static napi_value n_punch_hole(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(fd, 0);
+  INT64(offset, 1);
+  INT64(length, 2);
+  return done(env, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length), "fallocate", NULL);
+}
+
 static napi_value n_syncfs(napi_env env, napi_callback_info info) {
   ARGS(1);
   INT(fd, 0);
@@ -828,6 +843,8 @@ static const struct {
     {"fionread", n_fionread},
     {"flock", n_flock},
     {"splice", n_splice},
+    {"seek", n_seek},
+    {"punchHole", n_punch_hole},
     {"syncfs", n_syncfs},
     {"mkfifo", n_mkfifo},
     {"mknod", n_mknod},
