@@ -1,17 +1,8 @@
 /** Scalar types the codec knows; the generator refuses a .proto file that needs another. */
-export const scalarTypes = [
-	"string",
-	"bytes",
-	"bool",
-	"int32",
-	"uint32",
-	"int64",
-	"uint64",
-	"double",
-] as const;
+export const scalarTypes = ['string', 'bytes', 'bool', 'int32', 'uint32', 'int64', 'uint64', 'double'] as const;
 
 export type ScalarType = (typeof scalarTypes)[number];
-export type FieldType = ScalarType | "enum" | "message";
+export type FieldType = ScalarType | 'enum' | 'message';
 
 /** How often a field occurs. Maps have string keys. */
 export const rules = { single: 0, repeated: 1, map: 2 } as const;
@@ -22,12 +13,12 @@ export type Rule = (typeof rules)[keyof typeof rules];
  * that tells which member of a oneof is set; an `optional` field is a oneof of one member.
  */
 export type Field = readonly [
-	number: number,
-	name: string,
-	rule: Rule,
-	type: FieldType,
-	reference?: string,
-	presence?: string,
+  number: number,
+  name: string,
+  rule: Rule,
+  type: FieldType,
+  reference?: string,
+  presence?: string,
 ];
 
 export type MessageTable = readonly Field[];
