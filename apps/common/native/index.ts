@@ -51,6 +51,8 @@ export interface Native {
   dup(fd: number): number;
   /** pipe2(2), always close-on-exec: [read end, write end]. */
   pipe(flags: number): [number, number];
+  /** A file in memory, without a path (memfd_create). `name` shows in /proc. */
+  memfd(name: string): number;
   setNonblock(fd: number, on: boolean): void;
   setCloexec(fd: number, on: boolean): void;
   /** Bytes that a read would find now. */
@@ -106,12 +108,20 @@ export interface Native {
   tiocswinsz(fd: number, rows: number, columns: number): void;
   /** A listening, non-blocking unix stream socket; the file has `mode` from the start. */
   unixListen(path: string, mode: number): number;
+  /** A non-blocking connection to a unix stream socket; ECONNREFUSED when no one listens. */
+  unixConnect(path: string): number;
   /** The next connection, non-blocking, or null when none waits. */
   unixAccept(fd: number): number | null;
   /** The descriptor sent over a unix socket (SCM_RIGHTS), or null when nothing has arrived. */
   recvFd(socket: number): number | null;
   /** One datagram to systemd's NOTIFY_SOCKET; a leading "@" names an abstract socket. */
   sdNotify(socketPath: string, message: string): void;
+  /**
+   * Copies terminal → `output` and `input` → terminal on a thread of its own (-1: none), on copies of the
+   * descriptors, which must be non-blocking. Calls `ended` once when the terminal has hung up and its output is
+   * written, or after the eventfd `stop` was signalled.
+   */
+  consoleCopy(terminal: number, input: number, output: number, stop: number, ended: () => void): void;
 
   epollCreate(): number;
   epollAdd(epoll: number, fd: number, events: number): void;
@@ -163,6 +173,7 @@ export const {
   close,
   dup,
   pipe,
+  memfd,
   setNonblock,
   setCloexec,
   fionread,
@@ -185,9 +196,11 @@ export const {
   netnsDelete,
   tiocswinsz,
   unixListen,
+  unixConnect,
   unixAccept,
   recvFd,
   sdNotify,
+  consoleCopy,
   epollCreate,
   epollAdd,
   epollMod,

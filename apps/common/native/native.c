@@ -15,6 +15,7 @@
 #include <linux/capability.h>
 #include <linux/openat2.h>
 #include <net/if.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -353,6 +354,12 @@ static napi_value n_pipe(napi_env env, napi_callback_info info) {
   napi_set_element(env, array, 0, number(env, fds[0]));
   napi_set_element(env, array, 1, number(env, fds[1]));
   return array;
+}
+
+static napi_value n_memfd(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(name, 0);
+  return result(env, memfd_create(name, MFD_CLOEXEC), "memfd_create", NULL);
 }
 
 static napi_value set_fd_flag(napi_env env, napi_callback_info info, int get, int set, int flag) {
@@ -695,6 +702,19 @@ static napi_value n_unix_listen(napi_env env, napi_callback_info info) {
   return fail_with(env, err, step, path);
 }
 
+static napi_value n_unix_connect(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  struct sockaddr_un address;
+  if (unix_address(&address, path) < 0) return fail(env, "connect", path);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return fail(env, "socket", path);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return number(env, fd);
+  int err = errno;
+  close(fd);
+  return fail_with(env, err, "connect", path);
+}
+
 static napi_value n_unix_accept(napi_env env, napi_callback_info info) {
   ARGS(1);
   INT(fd, 0);
@@ -740,6 +760,110 @@ static napi_value n_sd_notify(napi_env env, napi_callback_info info) {
   int err = errno;
   close(fd);
   return rc < 0 ? fail_with(env, err, "sendto", path) : undefined(env);
+}
+
+/* ---- a terminal's copier ---- */
+
+struct stream_buffer {
+  size_t start, end;
+  char bytes[8192];
+};
+
+struct console {
+  int terminal, in, out, stop;
+  napi_threadsafe_function ended;
+};
+
+/* One read into an empty buffer; false at the end of the stream. */
+static bool fill(int fd, struct stream_buffer *buffer) {
+  ssize_t length = read(fd, buffer->bytes, sizeof buffer->bytes);
+  if (length < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  buffer->start = 0;
+  buffer->end = length > 0 ? (size_t)length : 0;
+  return length > 0;
+}
+
+/* One write; what no one will ever read is dropped. */
+static void drain(int fd, struct stream_buffer *buffer) {
+  ssize_t length = write(fd, buffer->bytes + buffer->start, buffer->end - buffer->start);
+  if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  buffer->start = length < 0 ? buffer->end : buffer->start + (size_t)length;
+}
+
+/*
+ * Copies until the terminal has hung up and its output is written, or until `stop` is signalled.
+ * A descriptor that isn't waited for is left out of the poll, because a hang-up is always reported.
+ */
+static void *console_thread(void *argument) {
+  struct console *console = argument;
+  struct stream_buffer input = {0}, output = {0};
+  bool open = true;
+  for (;;) {
+    bool have_input = input.start < input.end, have_output = output.start < output.end;
+    if (!open && !have_output) break;
+    short terminal_events = (short)((open && !have_output ? POLLIN : 0) | (open && have_input ? POLLOUT : 0));
+    struct pollfd polled[] = {
+        {.fd = console->stop, .events = POLLIN},
+        {.fd = terminal_events != 0 ? console->terminal : -1, .events = terminal_events},
+        {.fd = open && !have_input ? console->in : -1, .events = POLLIN},
+        {.fd = have_output ? console->out : -1, .events = POLLOUT},
+    };
+    if (poll(polled, 4, -1) < 0 && errno != EINTR) break;
+    if (polled[0].revents != 0) break;
+    if (polled[3].revents != 0) drain(console->out, &output);
+    if (polled[1].revents != 0 && have_input) drain(console->terminal, &input);
+    if (polled[1].revents != 0 && !have_output) {
+      open = fill(console->terminal, &output);
+      if (console->out < 0) output.start = output.end;
+    }
+    if (polled[2].revents != 0 && !fill(console->in, &input)) {
+      close(console->in);
+      console->in = -1;
+    }
+  }
+  close(console->terminal);
+  if (console->in >= 0) close(console->in);
+  if (console->out >= 0) close(console->out);
+  close(console->stop);
+  napi_threadsafe_function ended = console->ended;
+  free(console);
+  napi_call_threadsafe_function(ended, NULL, napi_tsfn_blocking);
+  napi_release_threadsafe_function(ended, napi_tsfn_release);
+  return NULL;
+}
+
+static int own_copy(int fd) { return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3); }
+
+static napi_value n_console_copy(napi_env env, napi_callback_info info) {
+  ARGS(5);
+  INT(terminal, 0);
+  INT(in, 1);
+  INT(out, 2);
+  INT(stop, 3);
+  struct console *console = malloc(sizeof *console);
+  if (console == NULL) return fail_with(env, ENOMEM, "malloc", NULL);
+  *console = (struct console){own_copy(terminal), own_copy(in), own_copy(out), own_copy(stop), NULL};
+  napi_value name;
+  napi_create_string_utf8(env, "consoleCopy", NAPI_AUTO_LENGTH, &name);
+  napi_create_threadsafe_function(env, argv[4], NULL, name, 0, 1, NULL, NULL, NULL, NULL, &console->ended);
+  pthread_attr_t attributes;
+  pthread_t thread;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 64 * 1024);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int err = pthread_create(&thread, &attributes, console_thread, console);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  if (err == 0) return undefined(env);
+  napi_release_threadsafe_function(console->ended, napi_tsfn_abort);
+  int fds[] = {console->terminal, console->in, console->out, console->stop};
+  for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+    if (fds[i] >= 0) close(fds[i]);
+  free(console);
+  return fail_with(env, err, "pthread_create", NULL);
 }
 
 /* ---- waiting on descriptors ---- */
@@ -838,6 +962,7 @@ static const struct {
     {"close", n_close},
     {"dup", n_dup},
     {"pipe", n_pipe},
+    {"memfd", n_memfd},
     {"setNonblock", n_set_nonblock},
     {"setCloexec", n_set_cloexec},
     {"fionread", n_fionread},
@@ -860,9 +985,11 @@ static const struct {
     {"netnsDelete", n_netns_delete},
     {"tiocswinsz", n_tiocswinsz},
     {"unixListen", n_unix_listen},
+    {"unixConnect", n_unix_connect},
     {"unixAccept", n_unix_accept},
     {"recvFd", n_recv_fd},
     {"sdNotify", n_sd_notify},
+    {"consoleCopy", n_console_copy},
     {"epollCreate", n_epoll_create},
     {"epollAdd", n_epoll_add},
     {"epollMod", n_epoll_mod},
