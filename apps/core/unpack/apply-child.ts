@@ -1,0 +1,73 @@
+/*
+ * The process that applies one layer. It waits for its job, opens the blob, makes the snapshot's directory its root and
+ * only then reads a byte of the archive. It ends when berthd does: telling progress fails then.
+ */
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { BerthError } from '#common/errors.ts';
+import * as native from '#common/native/index.ts';
+import type { ApplyJob, ChildMessage, LookupReply } from './apply-protocol.ts';
+import { decompress, detectCompression } from './decompress.ts';
+import { LayerWriter } from './layer-writer.ts';
+import { LineChannel } from './line-channel.ts';
+import type { LowerEntry } from './lower.ts';
+import { TarReader } from './tar-reader.ts';
+
+const READ_SIZE = 512 * 1024;
+const PROGRESS_INTERVAL_MS = 100;
+
+const channel = new LineChannel(0, 1);
+
+function send(message: ChildMessage): void {
+  channel.send(message);
+}
+
+function lookup(path: string): LowerEntry {
+  send({ type: 'lookup', path });
+  const reply = channel.receive() as LookupReply | undefined;
+  if (reply === undefined) process.exit(1);
+  if ('error' in reply) throw new BerthError('internal', reply.error);
+  return reply.entry;
+}
+
+async function apply(job: ApplyJob): Promise<ChildMessage> {
+  process.umask(0);
+  const blob = fs.openSync(job.blob, 'r');
+  native.chroot(job.root);
+
+  const start = Buffer.alloc(6);
+  const length = fs.readSync(blob, start, 0, start.length, 0);
+  const compression = detectCompression(start.subarray(0, length));
+  const source = fs.createReadStream('', { fd: blob, start: 0, highWaterMark: READ_SIZE });
+  const hash = createHash('sha256');
+  const reader = new TarReader();
+  const writer = new LayerWriter(job.whiteouts, lookup);
+  let size = 0;
+  let told = 0;
+  for await (const chunk of decompress(source, compression)) {
+    hash.update(chunk);
+    size += chunk.length;
+    for (const event of reader.push(chunk)) writer.handle(event);
+    const now = Date.now();
+    if (now - told >= PROGRESS_INTERVAL_MS) {
+      told = now;
+      send({ type: 'progress', bytes: source.bytesRead });
+    }
+  }
+  reader.close();
+  writer.finish();
+  const root = fs.openSync('/', 'r');
+  native.syncfs(root);
+  return { type: 'done', diffId: `sha256:${hash.digest('hex')}`, size };
+}
+
+const job = channel.receive() as ApplyJob | undefined;
+if (job !== undefined) {
+  try {
+    send(await apply(job));
+  } catch (error) {
+    const { code, message } = BerthError.from(error);
+    send({ type: 'error', code, message });
+  }
+}
+process.exit(0);

@@ -1,0 +1,57 @@
+import * as fs from 'node:fs';
+import * as native from '#common/native/index.ts';
+import { hasErrno } from '#common/node-error.ts';
+import { displayPath, fsPath } from './byte-path.ts';
+
+/** A name no layer can hold, since it would be a whiteout: for detours inside the root. */
+const DETOUR = '/.wh..berth-detour';
+
+/** Overlayfs keeps its own notes in these; an archive has no say in them. */
+const OVERLAY_XATTR = /^(trusted|user)\.overlay\./;
+
+export function isOverlayXattr(name: string): boolean {
+  return OVERLAY_XATTR.test(name);
+}
+
+/** Makes a device or FIFO. Native calls take UTF-8 only: other names are made elsewhere and renamed. */
+export function makeNode(path: string, mode: number, major: number, minor: number): void {
+  const name = utf8Name(path);
+  native.mknod(name ?? DETOUR, mode, major, minor);
+  if (name === undefined) fs.renameSync(DETOUR, fsPath(path));
+}
+
+/** Sets an extended attribute; what the file system or the kind of file doesn't support is left out. */
+export function setXattr(path: string, name: string, value: Buffer): void {
+  const utf8 = utf8Name(path);
+  if (utf8 === undefined) fs.renameSync(fsPath(path), DETOUR);
+  try {
+    native.lsetxattr(utf8 ?? DETOUR, name, value, 0);
+  } catch (error) {
+    // user.* exists on files and directories only (xattr(7)).
+    const unsupported =
+      hasErrno(error, 'EOPNOTSUPP', 'ENOTSUP') || (hasErrno(error, 'EPERM') && name.startsWith('user.'));
+    if (!unsupported) throw error;
+  } finally {
+    if (utf8 === undefined) fs.renameSync(DETOUR, fsPath(path));
+  }
+}
+
+/** Sets times in nanoseconds, not following symlinks. Whole seconds are exact in Node's own call, others are not. */
+export function setTimes(path: string, atime: bigint, mtime: bigint): void {
+  const name = utf8Name(path);
+  if (name === undefined) fs.lutimesSync(fsPath(path), Number(atime) / 1e9, Number(mtime) / 1e9);
+  else native.lutimens(name, ...split(atime), ...split(mtime));
+}
+
+function split(nanoseconds: bigint): [number, number] {
+  const fraction = ((nanoseconds % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
+  return [Number((nanoseconds - fraction) / 1_000_000_000n), Number(fraction)];
+}
+
+/** The path as text, undefined when it isn't UTF-8. */
+function utf8Name(path: string): string | undefined {
+  const bytes = fsPath(path);
+  if (typeof bytes === 'string') return bytes;
+  const text = displayPath(path);
+  return Buffer.from(text, 'utf8').equals(bytes) ? text : undefined;
+}

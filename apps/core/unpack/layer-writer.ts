@@ -1,0 +1,247 @@
+import * as fs from 'node:fs';
+import { BerthError } from '#common/errors.ts';
+import { hasErrno } from '#common/node-error.ts';
+import { byteString, components, displayPath, fsPath } from './byte-path.ts';
+import { DirectoryTree, lstat } from './directory-tree.ts';
+import { isOverlayXattr, makeNode, setTimes, setXattr } from './file-attributes.ts';
+import type { LookupLower, LowerDirectory } from './lower.ts';
+import { malformed, type TarEntry } from './tar-header.ts';
+import type { TarEvent } from './tar-reader.ts';
+
+/**
+ * How removals are written: `overlay` as overlayfs reads them in an upper directory (`xattr` is where it keeps its
+ * notes), `remove` by removing what a plain directory held before.
+ */
+export type Whiteouts =
+  | { readonly style: 'overlay'; readonly xattr: 'trusted' | 'user' }
+  | { readonly style: 'remove' };
+
+const { O_WRONLY, O_CREAT, O_EXCL, S_IFCHR, S_IFBLK, S_IFIFO } = fs.constants;
+
+/**
+ * Applies the entries of a layer to the root directory of this process, which is meant to be the layer's own (chroot):
+ * no name and no symlink of the archive reaches beyond it. Calls block.
+ * Rules: OCI image-spec layer.md, "Applying Changesets".
+ */
+export class LayerWriter {
+  readonly #whiteouts: Whiteouts;
+  readonly #tree: DirectoryTree;
+  /** What this layer wrote, kept only when the root held something before: whiteouts don't touch it. */
+  readonly #written: Set<string> | undefined;
+  /** Directories' times, set last because every file made in them changes them. */
+  readonly #times = new Map<string, readonly [bigint, bigint]>();
+  #file: { fd: number; path: string; entry: TarEntry } | undefined;
+  #entry: TarEntry | undefined;
+
+  constructor(whiteouts: Whiteouts, lookup: LookupLower) {
+    this.#whiteouts = whiteouts;
+    this.#written = fs.readdirSync('/').length > 0 ? new Set() : undefined;
+    this.#tree = new DirectoryTree(lookup, whiteouts.style === 'overlay', (path, lower, replaces) =>
+      this.#makeParent(path, lower, replaces),
+    );
+  }
+
+  /** @throws BerthError that names the entry. */
+  handle(event: TarEvent): void {
+    try {
+      if (event.type === 'data') this.#data(event.data);
+      else if (event.type === 'end') this.#end();
+      else {
+        this.#entry = event.entry;
+        this.#begin(event.entry);
+      }
+    } catch (error) {
+      throw BerthError.from(error, `layer entry "${displayPath(this.#entry?.name ?? '')}"`);
+    }
+  }
+
+  /** Sets the directories' times. */
+  finish(): void {
+    for (const [path, [atime, mtime]] of this.#times) setTimes(path, atime, mtime);
+  }
+
+  #begin(entry: TarEntry): void {
+    const parts = components(entry.name);
+    const base = parts.pop();
+    // The root itself is the snapshotter's.
+    if (base === undefined) return;
+    if (base.startsWith('.wh.')) {
+      this.#whiteout(parts, base);
+      return;
+    }
+    const parent = this.#tree.directory(parts);
+    const path = `${parent}/${base}`;
+    if (entry.kind === 'hardlink') this.#link(path, entry);
+    else if (entry.kind === 'directory') this.#directory(path, entry);
+    else if (entry.kind === 'file') {
+      const fd = this.#create(path, () => fs.openSync(fsPath(path), O_WRONLY | O_CREAT | O_EXCL, 0o600));
+      this.#file = { fd, path, entry };
+    } else this.#special(path, entry);
+    this.#written?.add(path);
+  }
+
+  #data(data: Buffer): void {
+    if (this.#file === undefined) return;
+    for (let at = 0; at < data.length; ) at += fs.writeSync(this.#file.fd, data, at);
+  }
+
+  #end(): void {
+    if (this.#file === undefined) return;
+    const { fd, path, entry } = this.#file;
+    this.#file = undefined;
+    try {
+      // A change of owner drops setuid bits and capabilities, so it comes first.
+      fs.fchownSync(fd, entry.uid, entry.gid);
+      this.#xattrs(path, entry.xattrs);
+      fs.fchmodSync(fd, entry.mode);
+    } finally {
+      fs.closeSync(fd);
+    }
+    setTimes(path, entry.atime, entry.mtime);
+  }
+
+  #directory(path: string, entry: TarEntry): void {
+    this.#ensureDirectory(path);
+    fs.lchownSync(fsPath(path), entry.uid, entry.gid);
+    this.#xattrs(path, entry.xattrs);
+    fs.chmodSync(fsPath(path), entry.mode);
+    this.#times.set(path, [entry.atime, entry.mtime]);
+  }
+
+  #ensureDirectory(path: string): void {
+    try {
+      fs.mkdirSync(fsPath(path), 0o700);
+      this.#tree.add(path, true);
+      return;
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST')) throw error;
+    }
+    if (lstat(path)?.isDirectory()) return;
+    this.#remove(path);
+    fs.mkdirSync(fsPath(path), 0o700);
+    // What stood here hid anything below; the directory in its place must not show it again.
+    this.#tree.add(path, true);
+    this.#seal(path);
+  }
+
+  #special(path: string, entry: TarEntry): void {
+    this.#create(path, () => {
+      if (entry.kind === 'symlink') fs.symlinkSync(fsPath(entry.linkName), fsPath(path));
+      else if (entry.kind === 'fifo') makeNode(path, S_IFIFO | 0o600, 0, 0);
+      else makeNode(path, (entry.kind === 'char' ? S_IFCHR : S_IFBLK) | 0o600, entry.major, entry.minor);
+    });
+    fs.lchownSync(fsPath(path), entry.uid, entry.gid);
+    this.#xattrs(path, entry.xattrs);
+    if (entry.kind !== 'symlink') fs.chmodSync(fsPath(path), entry.mode);
+    setTimes(path, entry.atime, entry.mtime);
+  }
+
+  #link(path: string, entry: TarEntry): void {
+    const parts = components(entry.linkName);
+    const base = parts.pop();
+    const parent = base === undefined ? undefined : this.#tree.existing(parts);
+    const target = `${parent}/${base}`;
+    if (parent === undefined || lstat(target) === undefined) {
+      const name = displayPath(entry.linkName);
+      throw new BerthError('invalid_argument', `it is a hard link to "${name}", which this layer doesn't hold`);
+    }
+    if (target === path) return;
+    this.#create(path, () => fs.linkSync(fsPath(target), fsPath(path)));
+  }
+
+  /** Runs a call that makes `path`; when something is there already, it is replaced. */
+  #create<T>(path: string, make: () => T): T {
+    try {
+      return make();
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST')) throw error;
+    }
+    this.#remove(path);
+    return make();
+  }
+
+  #xattrs(path: string, xattrs: ReadonlyMap<string, Buffer>): void {
+    for (const [name, value] of xattrs) if (!isOverlayXattr(name)) setXattr(path, name, value);
+  }
+
+  #whiteout(parts: readonly string[], base: string): void {
+    if (base === '.wh..wh..opq') {
+      this.#opaque(parts);
+      return;
+    }
+    // Other names of this form are aufs' own bookkeeping.
+    if (base.startsWith('.wh..wh.')) return;
+    const name = base.slice('.wh.'.length);
+    if (name === '' || name === '.' || name === '..') throw malformed(`"${displayPath(base)}" is no whiteout`);
+    const parent = this.#tree.existing(parts);
+    if (parent === undefined) return;
+    const path = `${parent}/${name}`;
+    const stat = lstat(path);
+    if (stat !== undefined && (this.#written?.has(path) ?? true)) {
+      // A whiteout hides what lower layers have, never what its own layer brings.
+      if (stat.isDirectory()) this.#seal(path);
+      return;
+    }
+    if (stat !== undefined) this.#remove(path);
+    if (this.#whiteouts.style === 'overlay' && this.#tree.isMerged(parent)) makeNode(path, S_IFCHR, 0, 0);
+  }
+
+  #opaque(parts: readonly string[]): void {
+    const path = this.#tree.directory(parts);
+    this.#seal(path);
+    if (this.#written !== undefined) this.#removeEarlier(path === '' ? '/' : path, this.#written);
+  }
+
+  /** Keeps lower layers from showing through a directory. */
+  #seal(path: string): void {
+    if (this.#whiteouts.style !== 'overlay' || !this.#tree.isMerged(path)) return;
+    setXattr(path === '' ? '/' : path, `${this.#whiteouts.xattr}.overlay.opaque`, Buffer.from('y'));
+    this.#tree.seal(path);
+  }
+
+  #removeEarlier(directory: string, written: ReadonlySet<string>): void {
+    for (const path of children(directory)) {
+      if (!written.has(path)) this.#remove(path);
+      else if (lstat(path)?.isDirectory()) this.#removeEarlier(path, written);
+    }
+  }
+
+  #remove(path: string): void {
+    const stat = lstat(path);
+    if (stat?.isDirectory()) {
+      removeTree(path);
+      for (const known of this.#times.keys()) {
+        if (known === path || known.startsWith(`${path}/`)) this.#times.delete(known);
+      }
+    } else fs.unlinkSync(fsPath(path));
+    if (stat?.isDirectory() || stat?.isSymbolicLink()) this.#tree.forget(path);
+  }
+
+  #makeParent(path: string, lower: LowerDirectory | undefined, replaces: 'nothing' | 'whiteout'): void {
+    if (replaces === 'whiteout') fs.unlinkSync(fsPath(path));
+    fs.mkdirSync(fsPath(path), 0o755);
+    this.#written?.add(path);
+    if (replaces === 'whiteout' && this.#whiteouts.style === 'overlay') {
+      setXattr(path, `${this.#whiteouts.xattr}.overlay.opaque`, Buffer.from('y'));
+    }
+    if (lower === undefined) return;
+    fs.lchownSync(fsPath(path), lower.uid, lower.gid);
+    for (const [name, value] of lower.xattrs) setXattr(path, name, Buffer.from(value, 'base64'));
+    fs.chmodSync(fsPath(path), lower.mode);
+    this.#times.set(path, [BigInt(lower.mtime), BigInt(lower.mtime)]);
+  }
+}
+
+function children(directory: string): string[] {
+  const prefix = directory === '/' ? '' : directory;
+  return fs.readdirSync(fsPath(directory), 'buffer').map((name) => `${prefix}/${byteString(name)}`);
+}
+
+/** Symlinks are removed, never followed. */
+function removeTree(directory: string): void {
+  for (const path of children(directory)) {
+    if (lstat(path)?.isDirectory()) removeTree(path);
+    else fs.unlinkSync(fsPath(path));
+  }
+  fs.rmdirSync(fsPath(directory));
+}
