@@ -94,26 +94,35 @@ function writeRepeated(writer: Writer, [number, , , type, reference]: Field, val
 function writeValue(writer: Writer, type: FieldType, reference: string | undefined, value: unknown): void {
   switch (type) {
     case 'string':
-      return writer.string(value as string);
+      writer.string(value as string);
+      break;
     case 'bytes':
-      return writer.bytes(typeof value === 'string' ? Buffer.from(value, 'base64') : (value as Uint8Array));
+      writer.bytes(typeof value === 'string' ? Buffer.from(value, 'base64') : (value as Uint8Array));
+      break;
     case 'bool':
-      return writer.uint32(value ? 1 : 0);
+      writer.uint32(value ? 1 : 0);
+      break;
     case 'int32':
-      return writer.int32(value as number);
+      writer.int32(value as number);
+      break;
     case 'uint32':
-      return writer.uint32(value as number);
+      writer.uint32(value as number);
+      break;
     case 'int64':
     case 'uint64':
-      return writer.uint64(value as Integer);
+      writer.uint64(value as Integer);
+      break;
     case 'double':
-      return writer.double(value as number);
+      writer.double(value as number);
+      break;
     case 'enum':
-      return writer.int32(enumNumber(reference as string, value));
+      writer.int32(enumNumber(reference as string, value));
+      break;
     case 'message': {
       const nested = new Writer();
       writeMessage(nested, tableOf(reference as string), value as Value);
-      return writer.bytes(nested.finish());
+      writer.bytes(nested.finish());
+      break;
     }
   }
 }

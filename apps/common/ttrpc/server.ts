@@ -1,0 +1,182 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { BerthError } from '../errors.ts';
+import { statusOfCode } from '../grpc-status.ts';
+import { decode, encode } from '../wire/codec.ts';
+import { encodeFrame, type Frame, FrameReader, frameTypes, maxFrameData } from './frame.ts';
+import { type Metadata, metadataFrom } from './metadata.ts';
+
+export interface CallContext {
+  /** Aborts when the caller's timeout has passed, its connection is gone, or the server closes. */
+  readonly signal: AbortSignal;
+  readonly metadata: Metadata;
+}
+
+/** Takes an encoded request and returns the encoded answer. What it throws becomes the status of the call. */
+export type Handler = (payload: Buffer, context: CallContext) => Promise<Uint8Array> | Uint8Array;
+
+interface Connection {
+  readonly socket: Socket;
+  readonly gone: AbortController;
+  lastStreamId: number;
+}
+
+/** Serves unary ttrpc calls on a unix socket. */
+export class TtrpcServer {
+  readonly #handlers = new Map<string, Handler>();
+  readonly #connections = new Set<Connection>();
+  #server: Server | undefined;
+  /** Calls whose answer is still to be written. */
+  #active = 0;
+  #onIdle: (() => void) | undefined;
+
+  handle(service: string, method: string, handler: Handler): void {
+    this.#handlers.set(`${service}/${method}`, handler);
+  }
+
+  /** Listens with mode 0600 from the first moment. Throws `unavailable` when the path can't be bound. */
+  async listen(path: string): Promise<void> {
+    const server = createServer((socket) => this.#accept(socket));
+    this.#server = server;
+    await new Promise<void>((resolve, reject) => {
+      const onError = (error: Error): void =>
+        reject(new BerthError('unavailable', `listen on ttrpc socket ${path}: ${error.message}`, { cause: error }));
+      server.once('error', onError);
+      const mask = process.umask(0o177);
+      try {
+        server.listen(path, () => {
+          server.off('error', onError);
+          resolve();
+        });
+      } finally {
+        process.umask(mask);
+      }
+    });
+  }
+
+  /** Takes no further calls, lets those under way answer for `graceMs`, then closes every connection. */
+  async close({ graceMs = 0 }: { graceMs?: number } = {}): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    const closed = new Promise<void>((resolve) => (server === undefined ? resolve() : server.close(() => resolve())));
+    if (graceMs > 0 && this.#active > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, graceMs);
+        this.#onIdle = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    for (const connection of this.#connections) {
+      connection.gone.abort(new BerthError('unavailable', 'the ttrpc server is closing'));
+      // Ends rather than destroys: the last answers may still be on their way.
+      connection.socket.destroySoon();
+    }
+    await closed;
+  }
+
+  #accept(socket: Socket): void {
+    const connection: Connection = { socket, gone: new AbortController(), lastStreamId: 0 };
+    const reader = new FrameReader();
+    this.#connections.add(connection);
+    socket.on('data', (chunk: Buffer) => {
+      for (const frame of reader.push(chunk)) this.#receive(connection, frame);
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      this.#connections.delete(connection);
+      connection.gone.abort(new BerthError('canceled', 'the caller has gone'));
+    });
+  }
+
+  #receive(connection: Connection, frame: Frame): void {
+    const objection = objectionTo(frame, connection.lastStreamId);
+    if (objection !== undefined) {
+      this.#refuse(connection, frame.streamId, objection);
+      return;
+    }
+    // Frame types to come are ignored; data frames have no stream here that could take them.
+    if (frame.type !== frameTypes.request) return;
+    connection.lastStreamId = frame.streamId;
+    this.#active++;
+    void this.#answer(connection, frame.streamId, frame.data).finally(() => {
+      this.#active--;
+      if (this.#active === 0) this.#onIdle?.();
+    });
+  }
+
+  async #answer(connection: Connection, streamId: number, data: Buffer): Promise<void> {
+    try {
+      const payload = await this.#call(connection, data);
+      const response = encode('ttrpc.Response', { payload });
+      if (response.length > maxFrameData) {
+        throw new BerthError('resource_exhausted', `response of ${response.length} bytes, at most ${maxFrameData}`);
+      }
+      send(connection, streamId, response);
+    } catch (error) {
+      this.#refuse(connection, streamId, BerthError.from(error));
+    }
+  }
+
+  async #call(connection: Connection, data: Buffer): Promise<Uint8Array> {
+    const request = decode('ttrpc.Request', data);
+    const name = `${request.service}/${request.method}`;
+    const handler = this.#handlers.get(name);
+    if (handler === undefined) throw new BerthError('unimplemented', `no method ${name}`);
+    const metadata = metadataFrom(request.metadata);
+    const timeoutMs = Number(request.timeoutNano) / 1e6;
+    if (timeoutMs <= 0) return handler(request.payload, { signal: connection.gone.signal, metadata });
+    return withDeadline(timeoutMs, connection.gone.signal, (signal) => handler(request.payload, { signal, metadata }));
+  }
+
+  #refuse(connection: Connection, streamId: number, error: BerthError): void {
+    const status = { code: statusOfCode(error.code), message: error.message };
+    send(connection, streamId, encode('ttrpc.Response', { status }));
+  }
+}
+
+function objectionTo(frame: Frame, lastStreamId: number): BerthError | undefined {
+  const { streamId, type, oversize } = frame;
+  if (oversize !== undefined) {
+    return new BerthError('resource_exhausted', `message of ${oversize} bytes, at most ${maxFrameData}`);
+  }
+  if (streamId % 2 !== 1) {
+    return new BerthError('invalid_argument', `stream id ${streamId} of a client must be odd`);
+  }
+  if (type === frameTypes.request && streamId <= lastStreamId) {
+    return new BerthError('invalid_argument', `stream id ${streamId} after ${lastStreamId}: ids must go up`);
+  }
+  return undefined;
+}
+
+/** Node's timers take no more than this. */
+const longestTimer = 2 ** 31 - 1;
+
+/** Answers `deadline_exceeded` in time even if the work ignores its signal. */
+async function withDeadline<T>(
+  timeoutMs: number,
+  gone: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T> | T,
+): Promise<T> {
+  const deadline = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => {
+        const error = new BerthError('deadline_exceeded', `no answer within ${Math.round(timeoutMs)} ms`);
+        deadline.abort(error);
+        reject(error);
+      },
+      Math.min(Math.ceil(timeoutMs), longestTimer),
+    );
+  });
+  try {
+    return await Promise.race([work(AbortSignal.any([gone, deadline.signal])), expired]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function send(connection: Connection, streamId: number, response: Uint8Array): void {
+  if (connection.socket.writable) connection.socket.write(encodeFrame(streamId, frameTypes.response, response));
+}
