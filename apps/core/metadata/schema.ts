@@ -18,7 +18,7 @@
 
 /** One SQL script per schema version, in order. Never edited once released: a change is a new entry. */
 export const migrations: readonly string[] = [
-  `
+	`
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
   CREATE TABLE namespaces (name TEXT PRIMARY KEY, labels TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;
@@ -94,8 +94,8 @@ export const migrations: readonly string[] = [
     kind TEXT NOT NULL CHECK (kind IN ('active', 'view', 'committed')),
     parent INTEGER REFERENCES snapshots (id),
     labels TEXT NOT NULL,
-    size INTEGER NOT NULL DEFAULT 0,
-    inodes INTEGER NOT NULL DEFAULT 0,
+    size INTEGER,
+    inodes INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     UNIQUE (ns, snapshotter, name)
