@@ -13,7 +13,7 @@ export function isOverlayXattr(name: string): boolean {
   return OVERLAY_XATTR.test(name);
 }
 
-/** Makes a device or FIFO. Native calls take UTF-8 only: other names are made elsewhere and renamed. */
+/** Makes a device or FIFO. */
 export function makeNode(path: string, mode: number, major: number, minor: number): void {
   const name = utf8Name(path);
   native.mknod(name ?? DETOUR, mode, major, minor);
@@ -22,25 +22,33 @@ export function makeNode(path: string, mode: number, major: number, minor: numbe
 
 /** Sets an extended attribute; what the file system or the kind of file doesn't support is left out. */
 export function setXattr(path: string, name: string, value: Buffer): void {
-  const utf8 = utf8Name(path);
-  if (utf8 === undefined) fs.renameSync(fsPath(path), DETOUR);
   try {
-    native.lsetxattr(utf8 ?? DETOUR, name, value, 0);
+    withUtf8Name(path, (text) => native.lsetxattr(text, name, value, 0));
   } catch (error) {
     // user.* exists on files and directories only (xattr(7)).
-    const unsupported =
-      hasErrno(error, 'EOPNOTSUPP', 'ENOTSUP') || (hasErrno(error, 'EPERM') && name.startsWith('user.'));
-    if (!unsupported) throw error;
-  } finally {
-    if (utf8 === undefined) fs.renameSync(DETOUR, fsPath(path));
+    const wrongKind = hasErrno(error, 'EPERM') && name.startsWith('user.');
+    if (!wrongKind && !hasErrno(error, 'EOPNOTSUPP', 'ENOTSUP')) throw error;
   }
 }
 
-/** Sets times in nanoseconds, not following symlinks. Whole seconds are exact in Node's own call, others are not. */
+/** Sets times in nanoseconds, not following symlinks. Node's own call takes a double, which loses the last digits. */
 export function setTimes(path: string, atime: bigint, mtime: bigint): void {
+  withUtf8Name(path, (text) => native.lutimens(text, ...split(atime), ...split(mtime)));
+}
+
+/** Native calls take UTF-8 only: a file of another name is renamed for the time of the call. */
+function withUtf8Name(path: string, call: (text: string) => void): void {
   const name = utf8Name(path);
-  if (name === undefined) fs.lutimesSync(fsPath(path), Number(atime) / 1e9, Number(mtime) / 1e9);
-  else native.lutimens(name, ...split(atime), ...split(mtime));
+  if (name !== undefined) {
+    call(name);
+    return;
+  }
+  fs.renameSync(fsPath(path), DETOUR);
+  try {
+    call(DETOUR);
+  } finally {
+    fs.renameSync(DETOUR, fsPath(path));
+  }
 }
 
 function split(nanoseconds: bigint): [number, number] {

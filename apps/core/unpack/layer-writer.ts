@@ -55,9 +55,10 @@ export class LayerWriter {
     }
   }
 
-  /** Sets the directories' times. */
+  /** Sets the directories' times, the inner ones first. */
   finish(): void {
-    for (const [path, [atime, mtime]] of this.#times) setTimes(path, atime, mtime);
+    const paths = [...this.#times].sort(([a], [b]) => (a < b ? 1 : -1));
+    for (const [path, [atime, mtime]] of paths) setTimes(path, atime, mtime);
   }
 
   #begin(entry: TarEntry): void {

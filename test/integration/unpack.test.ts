@@ -1,0 +1,433 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isCode } from '#common/errors.ts';
+import * as native from '#common/native/index.ts';
+import { LayerApplier } from '../../apps/core/diff/apply.ts';
+import type { Mount } from '../../apps/core/snapshots/snapshotter.ts';
+import { type TarMember, tarArchive } from '../support/tar-archive.ts';
+
+const LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip';
+
+let dir: string;
+let applier: LayerApplier;
+
+beforeEach(() => {
+  dir = fs.mkdtempSync(join(tmpdir(), 'berth-unpack-'));
+  applier = new LayerApplier();
+});
+
+afterEach(() => {
+  applier[Symbol.dispose]();
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+
+function folder(name: string): string {
+  const path = join(dir, name);
+  fs.mkdirSync(path, { recursive: true });
+  return path;
+}
+
+function blob(data: Buffer): string {
+  const path = join(dir, `blob-${createHash('sha256').update(data).digest('hex').slice(0, 12)}`);
+  fs.writeFileSync(path, data);
+  return path;
+}
+
+function bind(source: string): Mount[] {
+  return [{ type: 'bind', source, options: ['rbind', 'rw'] }];
+}
+
+function overlay(upper: string, lowers: readonly string[]): Mount[] {
+  const options = [`workdir=${folder('work')}`, `upperdir=${upper}`, `lowerdir=${lowers.join(':')}`];
+  return [{ type: 'overlay', source: 'overlay', options }];
+}
+
+function apply(archive: Buffer, mounts: readonly Mount[], signal?: AbortSignal) {
+  return applier.apply({ blobPath: blob(archive), mediaType: LAYER, mounts, signal });
+}
+
+function applyMembers(members: readonly TarMember[], mounts: readonly Mount[]) {
+  return apply(tarArchive(members), mounts);
+}
+
+/** The processes that apply layers for this one. */
+function applyProcesses(): number[] {
+  const list = fs.readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8');
+  const pids = list.trim().split(' ').filter(Boolean).map(Number);
+  return pids.filter((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('apply-child'));
+}
+
+/** Everything that a layer says about a tree, one line a file. */
+function describeTree(root: string): string[] {
+  const lines: string[] = [];
+  const inodes = new Map<bigint, string>();
+  const walk = (path: string): void => {
+    for (const name of fs.readdirSync(join(root, path), { encoding: 'latin1' }).sort()) {
+      const relative = path === '' ? name : `${path}/${name}`;
+      const full = Buffer.from(`${root}/${relative}`, 'latin1');
+      const stat = fs.lstatSync(full, { bigint: true });
+      const text = full.toString();
+      // The native calls take UTF-8 only.
+      const keys = Buffer.from(text).equals(full) ? native.llistxattr(text).sort() : [];
+      const xattrs = keys.map((key) => `${key}=${native.lgetxattr(text, key)?.toString('hex')}`);
+      let content = '';
+      if (stat.isSymbolicLink()) content = fs.readlinkSync(full, 'latin1');
+      else if (stat.isFile()) {
+        const first = inodes.get(stat.ino);
+        inodes.set(stat.ino, first ?? relative);
+        content = first === undefined ? createHash('sha256').update(fs.readFileSync(full)).digest('hex') : `= ${first}`;
+      }
+      const facts = [stat.mode.toString(8), stat.uid, stat.gid, stat.rdev, stat.mtimeNs, xattrs.join(','), content];
+      lines.push(`${relative} ${facts.join(' ')}`);
+      if (stat.isDirectory()) walk(relative);
+    }
+  };
+  walk('');
+  return lines;
+}
+
+/** A small root file system with one of everything. */
+function makeTree(): string {
+  const root = folder('tree');
+  for (const path of ['usr/bin', 'usr/lib/x86_64-linux-gnu', 'etc', 'var/mail', 'tmp', 'dev', 'home/u']) {
+    fs.mkdirSync(join(root, path), { recursive: true });
+  }
+  fs.symlinkSync('usr/bin', join(root, 'bin'));
+  fs.symlinkSync('/etc/passwd', join(root, 'etc/absolute'));
+  fs.symlinkSync(`${'long/'.repeat(30)}target`, join(root, 'etc/long'));
+  fs.writeFileSync(join(root, 'usr/bin/su'), 'su'.repeat(100_000));
+  fs.chownSync(join(root, 'usr/bin/su'), 0, 12);
+  fs.chmodSync(join(root, 'usr/bin/su'), 0o4755);
+  fs.linkSync(join(root, 'usr/bin/su'), join(root, 'usr/bin/su-too'));
+  fs.writeFileSync(join(root, 'usr/bin/ping'), 'ping');
+  const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
+  native.lsetxattr(join(root, 'usr/bin/ping'), 'security.capability', capability, 0);
+  native.lsetxattr(join(root, 'usr/bin'), 'user.note', Buffer.from('x=1\n'), 0);
+  fs.writeFileSync(join(root, 'etc/shadow'), 'root:*:\n', { mode: 0o640 });
+  fs.writeFileSync(join(root, 'home/u/naïve ☃'), 'snow');
+  fs.writeFileSync(Buffer.from(`${root}/home/u/caf\xe9`, 'latin1'), 'latin');
+  fs.writeFileSync(join(root, 'home/u', 'n'.repeat(200)), 'long name');
+  fs.chownSync(join(root, 'home/u'), 3_000_000, 3_000_001);
+  fs.chmodSync(join(root, 'tmp'), 0o1777);
+  fs.chmodSync(join(root, 'var/mail'), 0o2775);
+  native.mknod(join(root, 'dev/null'), fs.constants.S_IFCHR | 0o666, 1, 3);
+  native.mknod(join(root, 'dev/loop300'), fs.constants.S_IFBLK | 0o660, 7, 300);
+  native.mkfifo(join(root, 'dev/initctl'), 0o600);
+  native.lutimens(join(root, 'etc/shadow'), 1_600_000_000, 1, 1_600_000_000, 123_456_789);
+  native.lutimens(join(root, 'bin'), 1_500_000_000, 0, 1_500_000_000, 0);
+  native.lutimens(join(root, 'usr/lib'), 946_684_800, 0, 946_684_800, 5);
+  return root;
+}
+
+function gnuTar(root: string, ...options: string[]): Buffer {
+  const args = ['--sort=name', '--numeric-owner', ...options, '-C', root, '-cf', '-', '.'];
+  return execFileSync('tar', args, { maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
+}
+
+describe('LayerApplier', () => {
+  describe.each([
+    ['pax', ['--xattrs', '--xattrs-include=*']],
+    ['gnu', []],
+  ])('on an archive in GNU tar’s %s format', (format, options) => {
+    it('makes the tree that GNU tar makes', async () => {
+      const archive = gnuTar(makeTree(), `--format=${format}`, ...options);
+      const expected = folder('expected');
+      execFileSync('tar', ['--xattrs', '--xattrs-include=*', '--numeric-owner', '-xpf', '-', '-C', expected], {
+        input: archive,
+      });
+      const out = folder('out');
+      const result = await apply(archive, bind(out));
+      expect(result).toEqual({
+        diffId: `sha256:${createHash('sha256').update(archive).digest('hex')}`,
+        size: archive.length,
+      });
+      expect(describeTree(out)).toEqual(describeTree(expected));
+      expect(describeTree(out).length).toBe(24);
+    });
+  });
+
+  it.each([
+    ['gzip', (tar: Buffer) => gzipSync(tar)],
+    [
+      'gzip in several members',
+      (tar: Buffer) => Buffer.concat([gzipSync(tar.subarray(0, 999)), gzipSync(tar.subarray(999))]),
+    ],
+    ['zstd', (tar: Buffer) => zstdCompressSync(tar)],
+    [
+      'zstd in several frames',
+      (tar: Buffer) => Buffer.concat([zstdCompressSync(tar.subarray(0, 999)), zstdCompressSync(tar.subarray(999))]),
+    ],
+    ['no compression', (tar: Buffer) => tar],
+  ])('reads %s and answers the digest of the uncompressed stream', async (_name, compress) => {
+    const tar = tarArchive([{ name: 'f', data: 'data'.repeat(10_000) }, { name: 'g' }]);
+    const out = folder('out');
+    const { diffId, size } = await apply(compress(tar), bind(out));
+    expect(diffId).toBe(`sha256:${createHash('sha256').update(tar).digest('hex')}`);
+    expect(size).toBe(tar.length);
+    expect(fs.readFileSync(join(out, 'f'), 'utf8')).toBe('data'.repeat(10_000));
+    expect(fs.readdirSync(out)).toEqual(['f', 'g']);
+  });
+
+  it('reads a layer without any byte as an empty one', async () => {
+    const out = folder('out');
+    expect((await apply(Buffer.alloc(0), bind(out))).size).toBe(0);
+    expect(fs.readdirSync(out)).toEqual([]);
+  });
+
+  it('replaces what the same layer had before, and merges directories', async () => {
+    const out = folder('out');
+    await applyMembers(
+      [
+        { name: 'd', type: '5', mode: 0o700 },
+        { name: 'd/kept' },
+        { name: 'd', type: '5', mode: 0o711 },
+        { name: 'f', data: 'one' },
+        { name: 'f', data: 'two' },
+        { name: 'link', type: '2', linkName: 'd' },
+        { name: 'link', data: 'a file now' },
+        { name: 'tree/deep/file' },
+        { name: 'tree', data: 'a file now' },
+        { name: './/abs/../f2' },
+        { name: '/rooted' },
+      ],
+      bind(out),
+    );
+    expect(fs.readdirSync(out).sort()).toEqual(['d', 'f', 'f2', 'link', 'rooted', 'tree']);
+    expect(fs.readdirSync(join(out, 'd'))).toEqual(['kept']);
+    expect(fs.statSync(join(out, 'd')).mode & 0o777).toBe(0o711);
+    expect(fs.readFileSync(join(out, 'f'), 'utf8')).toBe('two');
+    expect(fs.lstatSync(join(out, 'link')).isFile()).toBe(true);
+  });
+
+  describe('on an overlay', () => {
+    it('writes whiteouts and opaque directories as overlayfs reads them', async () => {
+      const lower = folder('lower');
+      for (const path of ['gone', 'dir/a', 'opaque/old', 'replaced/old']) {
+        fs.mkdirSync(join(lower, path, '..'), { recursive: true });
+        fs.writeFileSync(join(lower, path), 'lower');
+      }
+      const upper = folder('upper');
+      const mounts = overlay(upper, [lower]);
+      await applyMembers(
+        [
+          { name: '.wh.gone' },
+          { name: 'dir/.wh.a' },
+          { name: 'opaque/new' },
+          { name: 'opaque/.wh..wh..opq' },
+          { name: '.wh.replaced' },
+          { name: 'replaced', type: '5' },
+          { name: 'replaced/new' },
+          { name: 'nowhere/deep/.wh.x' },
+          { name: '.wh..wh.plnk', type: '5' },
+        ],
+        mounts,
+      );
+      const gone = fs.lstatSync(join(upper, 'gone'));
+      expect([gone.isCharacterDevice(), gone.rdev]).toEqual([true, 0]);
+      expect(native.lgetxattr(join(upper, 'opaque'), 'trusted.overlay.opaque')?.toString()).toBe('y');
+      expect(fs.existsSync(join(upper, 'nowhere'))).toBe(false);
+
+      const merged = folder('merged');
+      const [mount] = mounts as [Mount];
+      native.mount('overlay', merged, 'overlay', 0, mount.options.join(','));
+      try {
+        expect(fs.readdirSync(merged).sort()).toEqual(['dir', 'opaque', 'replaced']);
+        expect(fs.readdirSync(join(merged, 'dir'))).toEqual([]);
+        expect(fs.readdirSync(join(merged, 'opaque'))).toEqual(['new']);
+        expect(fs.readdirSync(join(merged, 'replaced'))).toEqual(['new']);
+      } finally {
+        native.umount(merged, 0);
+      }
+    });
+
+    it('gives a parent that the layer leaves out the attributes it has below', async () => {
+      const top = folder('top');
+      const bottom = folder('bottom');
+      fs.mkdirSync(join(bottom, 'a/b'), { recursive: true });
+      fs.chownSync(join(bottom, 'a/b'), 5, 6);
+      fs.chmodSync(join(bottom, 'a/b'), 0o2750);
+      native.lsetxattr(join(bottom, 'a/b'), 'user.kept', Buffer.from('v'), 0);
+      native.lutimens(join(bottom, 'a/b'), 1_600_000_000, 0, 1_600_000_000, 42);
+      fs.mkdirSync(join(top, 'a'), { mode: 0o711 });
+      const upper = folder('upper');
+      await applyMembers([{ name: 'a/b/new' }, { name: 'x/y' }], overlay(upper, [top, bottom]));
+      const stat = fs.statSync(join(upper, 'a/b'), { bigint: true });
+      expect([stat.uid, stat.gid, stat.mode & 0o7777n, stat.mtimeNs]).toEqual([
+        5n,
+        6n,
+        0o2750n,
+        1_600_000_000_000_000_042n,
+      ]);
+      expect(native.lgetxattr(join(upper, 'a/b'), 'user.kept')?.toString()).toBe('v');
+      expect(fs.statSync(join(upper, 'a')).mode & 0o777).toBe(0o711);
+      expect(fs.statSync(join(upper, 'x')).mode & 0o777).toBe(0o755);
+    });
+
+    it('follows a symlink of a lower layer instead of hiding it behind a directory', async () => {
+      const lower = folder('lower');
+      fs.mkdirSync(join(lower, 'usr/lib'), { recursive: true });
+      fs.symlinkSync('usr/lib', join(lower, 'lib'));
+      const upper = folder('upper');
+      await applyMembers([{ name: 'lib/new' }, { name: 'lib/.wh.old' }], overlay(upper, [lower]));
+      expect(fs.readdirSync(upper)).toEqual(['usr']);
+      expect(fs.readdirSync(join(upper, 'usr/lib')).sort()).toEqual(['new', 'old']);
+    });
+
+    it('does not look below a directory that a nearer layer removed or made opaque', async () => {
+      const near = folder('near');
+      const far = folder('far');
+      fs.mkdirSync(join(far, 'removed'), { mode: 0o700 });
+      fs.mkdirSync(join(far, 'opaque/sub'), { recursive: true, mode: 0o700 });
+      native.mknod(join(near, 'removed'), fs.constants.S_IFCHR, 0, 0);
+      fs.mkdirSync(join(near, 'opaque'));
+      native.lsetxattr(join(near, 'opaque'), 'trusted.overlay.opaque', Buffer.from('y'), 0);
+      const upper = folder('upper');
+      await applyMembers([{ name: 'removed/x' }, { name: 'opaque/sub/x' }], overlay(upper, [near, far]));
+      expect(fs.statSync(join(upper, 'removed')).mode & 0o777).toBe(0o755);
+      expect(fs.statSync(join(upper, 'opaque/sub')).mode & 0o777).toBe(0o755);
+    });
+
+    it('ignores notes to overlayfs that an archive brings itself', async () => {
+      const upper = folder('upper');
+      const pax = { 'SCHILY.xattr.trusted.overlay.redirect': '/etc', 'SCHILY.xattr.user.ok': '1' };
+      await applyMembers([{ name: 'd', type: '5', pax }], overlay(upper, [folder('lower')]));
+      expect(native.llistxattr(join(upper, 'd'))).toEqual(['user.ok']);
+    });
+  });
+
+  it('removes what a plain directory held, when a whiteout says so', async () => {
+    const out = folder('out');
+    fs.mkdirSync(join(out, 'opaque/sub'), { recursive: true });
+    fs.mkdirSync(join(out, 'tree/sub'), { recursive: true });
+    fs.writeFileSync(join(out, 'file'), '');
+    await applyMembers(
+      [
+        { name: '.wh.file' },
+        { name: '.wh.tree' },
+        { name: 'opaque/new' },
+        { name: 'opaque/.wh..wh..opq' },
+        { name: 'own' },
+        { name: '.wh.own' },
+      ],
+      bind(out),
+    );
+    expect(fs.readdirSync(out).sort()).toEqual(['opaque', 'own']);
+    expect(fs.readdirSync(join(out, 'opaque'))).toEqual(['new']);
+  });
+
+  describe('given a hostile layer', () => {
+    it('keeps files that go through absolute and climbing symlinks inside the root', async () => {
+      const out = folder('out');
+      const outside = folder('outside');
+      await applyMembers(
+        [
+          { name: 'abs', type: '2', linkName: outside },
+          { name: 'up', type: '2', linkName: '../../../../../../..' },
+          { name: `abs/through` },
+          { name: `up${outside}/climbed` },
+          { name: 'file-link', type: '2', linkName: join(outside, 'victim') },
+          { name: 'file-link', data: 'overwritten' },
+        ],
+        bind(out),
+      );
+      expect(fs.readdirSync(outside)).toEqual([]);
+      expect(fs.readdirSync(join(out, outside)).sort()).toEqual(['climbed', 'through']);
+      expect(fs.lstatSync(join(out, 'file-link')).isFile()).toBe(true);
+    });
+
+    it('never changes the mode or owner of what a symlink points to', async () => {
+      const out = folder('out');
+      const victim = join(folder('outside'), 'victim');
+      fs.writeFileSync(victim, '', { mode: 0o600 });
+      await applyMembers([{ name: 'l', type: '2', linkName: victim, mode: 0o777, uid: 1234 }], bind(out));
+      expect(fs.lstatSync(join(out, 'l')).uid).toBe(1234);
+      const { mode, uid } = fs.statSync(victim);
+      expect([mode & 0o777, uid]).toEqual([0o600, 0]);
+    });
+
+    const refused: readonly (readonly [string, readonly TarMember[], RegExp])[] = [
+      [
+        'a name that climbs out',
+        [{ name: '../../etc/cron.d/x' }],
+        /"\.\.\/\.\.\/etc\/cron\.d\/x".*out of the layer's root/,
+      ],
+      ['a hard link that climbs out', [{ name: 'h', type: '1', linkName: '../victim' }], /out of the layer's root/],
+      ['a hard link to a file of the host', [{ name: 'h', type: '1', linkName: '/etc/hostname' }], /"\/etc\/hostname"/],
+      [
+        'a symlink loop',
+        [{ name: 'a', type: '2', linkName: 'b' }, { name: 'b', type: '2', linkName: 'a' }, { name: 'a/x' }],
+        /symbolic links/,
+      ],
+      ['a file used as a directory', [{ name: 'f' }, { name: 'f/x' }], /"f\/x".*it is a file/],
+      ['a whiteout of a parent', [{ name: 'd/.wh...' }], /no whiteout/],
+      ['a size beyond any file system', [{ name: 'f', size: 2 ** 50 }], /size/],
+      ['a name longer than the file system takes', [{ name: 'n', pax: { path: 'n'.repeat(300) } }], /ENAMETOOLONG/],
+    ];
+    it.each(refused)('refuses %s', async (_what, members, message) => {
+      await expect(applyMembers(members, bind(folder('out')))).rejects.toThrow(message);
+    });
+
+    it('refuses a truncated archive and damaged compression', async () => {
+      const tar = tarArchive([{ name: 'f', data: 'x'.repeat(5000) }]);
+      await expect(apply(tar.subarray(0, 3000), bind(folder('a')))).rejects.toMatchObject({ code: 'invalid_argument' });
+      const gz = gzipSync(tar);
+      await expect(apply(gz.subarray(0, gz.length - 9), bind(folder('b')))).rejects.toMatchObject({
+        code: 'data_loss',
+      });
+    });
+  });
+
+  it('refuses mounts it can’t write to', async () => {
+    const tar = tarArchive([]);
+    const readOnly: Mount[] = [{ type: 'bind', source: folder('out'), options: ['rbind', 'ro'] }];
+    await expect(apply(tar, readOnly)).rejects.toMatchObject({ code: 'failed_precondition' });
+    const view: Mount[] = [{ type: 'overlay', source: 'overlay', options: ['lowerdir=/a:/b'] }];
+    await expect(apply(tar, view)).rejects.toMatchObject({ code: 'failed_precondition' });
+    const erofs: Mount[] = [{ type: 'erofs', source: '/x', options: [] }];
+    await expect(apply(tar, erofs)).rejects.toMatchObject({ code: 'unimplemented' });
+  });
+
+  describe('while a layer is read from a FIFO that never ends', () => {
+    function begin(signal?: AbortSignal) {
+      const fifo = join(dir, 'fifo');
+      native.mkfifo(fifo, 0o600);
+      const feed = fs.openSync(fifo, fs.constants.O_RDWR);
+      const result = applier.apply({ blobPath: fifo, mediaType: LAYER, mounts: bind(folder('out')), signal });
+      return { result, feed };
+    }
+
+    it('ends the child and says canceled when it is aborted', async () => {
+      const controller = new AbortController();
+      const { result, feed } = begin(controller.signal);
+      expect(applyProcesses()).toHaveLength(1);
+      controller.abort();
+      const error = await result.catch((failure: unknown) => failure);
+      expect(isCode(error, 'canceled')).toBe(true);
+      expect(applyProcesses()).toEqual([]);
+      fs.closeSync(feed);
+    });
+
+    it('says so when the child is killed', async () => {
+      const { result, feed } = begin();
+      const [pid] = applyProcesses() as [number];
+      process.kill(pid, 'SIGKILL');
+      await expect(result).rejects.toThrow(/killed by SIGKILL/);
+      fs.closeSync(feed);
+    });
+  });
+
+  it('uses a process that was started ahead, and replaces one that died meanwhile', async () => {
+    applier.warm();
+    await applyMembers([{ name: 'a' }], bind(folder('one')));
+    applier.warm();
+    for (const pid of applyProcesses()) process.kill(pid, 'SIGKILL');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await applyMembers([{ name: 'a' }], bind(folder('two')));
+    expect(fs.readdirSync(join(dir, 'two'))).toEqual(['a']);
+  });
+});
