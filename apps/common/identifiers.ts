@@ -1,4 +1,4 @@
-import { BerthError } from "./errors.ts";
+import { BerthError } from './errors.ts';
 
 const maxIdentifierLength = 76;
 const identifier = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/;
@@ -8,20 +8,19 @@ const identifier = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/;
  * `.`, `_` or `-` between them. Such an id is safe as a file name.
  * @throws BerthError `invalid_argument`, naming `what` and the id
  */
-export function validateIdentifier(id: string, what = "identifier"): string {
-	if (id === "")
-		throw new BerthError("invalid_argument", `${what} must not be empty`);
-	if (id.length > maxIdentifierLength) {
-		throw new BerthError(
-			"invalid_argument",
-			`${what} "${id}" is longer than the maximum of ${maxIdentifierLength} characters`,
-		);
-	}
-	if (!identifier.test(id)) {
-		throw new BerthError(
-			"invalid_argument",
-			`${what} "${id}" must be letters and digits with single ".", "_" or "-" between them`,
-		);
-	}
-	return id;
+export function validateIdentifier(id: string, what = 'identifier'): string {
+  if (id === '') throw new BerthError('invalid_argument', `${what} must not be empty`);
+  if (id.length > maxIdentifierLength) {
+    throw new BerthError(
+      'invalid_argument',
+      `${what} "${id}" is longer than the maximum of ${maxIdentifierLength} characters`,
+    );
+  }
+  if (!identifier.test(id)) {
+    throw new BerthError(
+      'invalid_argument',
+      `${what} "${id}" must be letters and digits with single ".", "_" or "-" between them`,
+    );
+  }
+  return id;
 }

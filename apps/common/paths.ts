@@ -1,19 +1,19 @@
 /** Where the parts of Berth keep their things unless the configuration or a flag says otherwise. */
 export const defaultPaths = {
-	coreConfig: "/etc/berth/berthd.toml",
-	criConfig: "/etc/berth/cri.toml",
-	certsDir: "/etc/berth/certs.d",
-	coreRoot: "/var/lib/berth",
-	coreState: "/run/berth",
-	coreSocket: "/run/berth/berthd.sock",
-	criRoot: "/var/lib/berth/cri",
-	criState: "/run/berth/cri",
-	criSocket: "/run/berth/cri.sock",
-	/** Shim sockets: containerd's own place, because other programs compute these names. */
-	shimSockets: "/run/containerd/s",
-	cniConfDir: "/etc/cni/net.d",
-	/** Upstream's place first, then Debian's. */
-	cniBinDirs: ["/opt/cni/bin", "/usr/lib/cni"],
+  coreConfig: '/etc/berth/berthd.toml',
+  criConfig: '/etc/berth/cri.toml',
+  certsDir: '/etc/berth/certs.d',
+  coreRoot: '/var/lib/berth',
+  coreState: '/run/berth',
+  coreSocket: '/run/berth/berthd.sock',
+  criRoot: '/var/lib/berth/cri',
+  criState: '/run/berth/cri',
+  criSocket: '/run/berth/cri.sock',
+  /** Shim sockets: containerd's own place, because other programs compute these names. */
+  shimSockets: '/run/containerd/s',
+  cniConfDir: '/etc/cni/net.d',
+  /** Upstream's place first, then Debian's. */
+  cniBinDirs: ['/opt/cni/bin', '/usr/lib/cni'],
 } as const;
 
 /** The longest path that fits `sockaddr_un.sun_path` with its closing zero (unix(7)), in bytes. */

@@ -1,5 +1,5 @@
-import { BerthError } from "./errors.ts";
-import { sdNotify } from "./native/index.ts";
+import { BerthError } from './errors.ts';
+import { sdNotify } from './native/index.ts';
 
 /**
  * Tells the service manager something (sd_notify(3)): `READY=1`, `STOPPING=1`, `STATUS=…`.
@@ -7,14 +7,14 @@ import { sdNotify } from "./native/index.ts";
  * @throws BerthError when the socket can't be reached
  */
 export function notifyServiceManager(
-	message: string,
-	environment: Readonly<Record<string, string | undefined>> = process.env,
+  message: string,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
 ): void {
-	const socket = environment["NOTIFY_SOCKET"];
-	if (socket === undefined || socket === "") return;
-	try {
-		sdNotify(socket, message);
-	} catch (error) {
-		throw BerthError.from(error, `notify the service manager at ${socket}`);
-	}
+  const socket = environment.NOTIFY_SOCKET;
+  if (socket === undefined || socket === '') return;
+  try {
+    sdNotify(socket, message);
+  } catch (error) {
+    throw BerthError.from(error, `notify the service manager at ${socket}`);
+  }
 }

@@ -1,21 +1,11 @@
-import { once } from "node:events";
-import type * as grpc from "@grpc/grpc-js";
-import { BerthError } from "../errors.ts";
-import { statusOfCode } from "../grpc-status.ts";
-import type { Logger } from "../log.ts";
-import { logCall } from "./call-log.ts";
-import {
-	type CallContext,
-	type CallStatus,
-	ServerCallContext,
-} from "./context.ts";
-import {
-	type HandlerTypes,
-	type KindOf,
-	type MethodName,
-	type MethodsOf,
-	methodName,
-} from "./method-types.ts";
+import { once } from 'node:events';
+import type * as grpc from '@grpc/grpc-js';
+import { BerthError } from '../errors.ts';
+import { statusOfCode } from '../grpc-status.ts';
+import type { Logger } from '../log.ts';
+import { logCall } from './call-log.ts';
+import { type CallContext, type CallStatus, ServerCallContext } from './context.ts';
+import { type HandlerTypes, type KindOf, type MethodName, type MethodsOf, methodName } from './method-types.ts';
 
 /**
  * What a service's author writes, one function per method, named as on the wire but with a small first letter:
@@ -27,24 +17,21 @@ import {
  * `H` is the generated `XHandlers`. A method left out answers UNIMPLEMENTED. What is thrown becomes the status.
  */
 export type Implementation<H> = {
-	readonly [K in keyof MethodsOf<H> as MethodName<K>]?: Handler<
-		KindOf<H[K]>,
-		HandlerTypes<H[K]>
-	>;
+  readonly [K in keyof MethodsOf<H> as MethodName<K>]?: Handler<KindOf<H[K]>, HandlerTypes<H[K]>>;
 };
 
 type Handler<Kind, Types> = Types extends { req: infer Req; res: infer Res }
-	? Kind extends "unary"
-		? (req: Req, ctx: CallContext) => Res | Promise<Res>
-		: Kind extends "serverStream"
-			? (req: Req, ctx: CallContext) => AsyncIterable<Res>
-			: (requests: AsyncIterable<Req>, ctx: CallContext) => AsyncIterable<Res>
-	: never;
+  ? Kind extends 'unary'
+    ? (req: Req, ctx: CallContext) => Res | Promise<Res>
+    : Kind extends 'serverStream'
+      ? (req: Req, ctx: CallContext) => AsyncIterable<Res>
+      : (requests: AsyncIterable<Req>, ctx: CallContext) => AsyncIterable<Res>
+  : never;
 
 /** A service that a {@link GrpcServer} can serve. */
 export interface Service {
-	readonly definition: grpc.ServiceDefinition;
-	readonly handlers: grpc.UntypedServiceImplementation;
+  readonly definition: grpc.ServiceDefinition;
+  readonly handlers: grpc.UntypedServiceImplementation;
 }
 
 /**
@@ -53,140 +40,111 @@ export interface Service {
  * stream whose reader is slow until the reader catches up.
  */
 export function implement<H>(
-	definition: grpc.ServiceDefinition,
-	implementation: Implementation<H>,
-	options: { readonly log: Logger },
+  definition: grpc.ServiceDefinition,
+  implementation: Implementation<H>,
+  options: { readonly log: Logger },
 ): Service {
-	const handlers: grpc.UntypedServiceImplementation = {};
-	const functions = implementation as Readonly<
-		Record<string, AnyHandler | undefined>
-	>;
-	for (const [wireName, method] of Object.entries(definition)) {
-		const handler = functions[methodName(wireName)]?.bind(implementation);
-		if (handler === undefined) continue;
-		if (method.requestStream) handlers[wireName] = bidi(handler, options.log);
-		else if (method.responseStream)
-			handlers[wireName] = serverStream(handler, options.log);
-		else handlers[wireName] = unary(handler, options.log);
-	}
-	return { definition, handlers };
+  const handlers: grpc.UntypedServiceImplementation = {};
+  const functions = implementation as Readonly<Record<string, AnyHandler | undefined>>;
+  for (const [wireName, method] of Object.entries(definition)) {
+    const handler = functions[methodName(wireName)]?.bind(implementation);
+    if (handler === undefined) continue;
+    if (method.requestStream) handlers[wireName] = bidi(handler, options.log);
+    else if (method.responseStream) handlers[wireName] = serverStream(handler, options.log);
+    else handlers[wireName] = unary(handler, options.log);
+  }
+  return { definition, handlers };
 }
 
 // Implementation<H> has checked the types of the messages; from here on they are opaque.
 type AnyHandler = (request: never, ctx: CallContext) => unknown;
 type Untyped = (request: unknown, ctx: CallContext) => unknown;
 
-function unary(
-	handler: AnyHandler,
-	log: Logger,
-): grpc.handleUnaryCall<unknown, unknown> {
-	return async (call, callback) => {
-		const startedAt = performance.now();
-		const ctx = new ServerCallContext(call, log);
-		try {
-			const response = await (handler as Untyped)(call.request, ctx);
-			callback(null, response);
-			logCall(ctx, startedAt, call.request, response);
-		} catch (error) {
-			const failure = BerthError.from(error);
-			callback(statusOf(failure));
-			logCall(ctx, startedAt, call.request, undefined, failure);
-		}
-	};
+function unary(handler: AnyHandler, log: Logger): grpc.handleUnaryCall<unknown, unknown> {
+  return async (call, callback) => {
+    const startedAt = performance.now();
+    const ctx = new ServerCallContext(call, log);
+    try {
+      const response = await (handler as Untyped)(call.request, ctx);
+      callback(null, response);
+      logCall(ctx, startedAt, call.request, response);
+    } catch (error) {
+      const failure = BerthError.from(error);
+      callback(statusOf(failure));
+      logCall(ctx, startedAt, call.request, undefined, failure);
+    }
+  };
 }
 
-function serverStream(
-	handler: AnyHandler,
-	log: Logger,
-): grpc.handleServerStreamingCall<unknown, unknown> {
-	return (call) => respond(call, call.request, call.request, handler, log);
+function serverStream(handler: AnyHandler, log: Logger): grpc.handleServerStreamingCall<unknown, unknown> {
+  return (call) => respond(call, call.request, call.request, handler, log);
 }
 
-function bidi(
-	handler: AnyHandler,
-	log: Logger,
-): grpc.handleBidiStreamingCall<unknown, unknown> {
-	return (call) =>
-		respond(
-			call,
-			undefined,
-			call.iterator({ destroyOnReturn: false }),
-			handler,
-			log,
-		);
+function bidi(handler: AnyHandler, log: Logger): grpc.handleBidiStreamingCall<unknown, unknown> {
+  return (call) => respond(call, undefined, call.iterator({ destroyOnReturn: false }), handler, log);
 }
 
-type WritableCall =
-	| grpc.ServerWritableStream<unknown, unknown>
-	| grpc.ServerDuplexStream<unknown, unknown>;
+type WritableCall = grpc.ServerWritableStream<unknown, unknown> | grpc.ServerDuplexStream<unknown, unknown>;
 
 async function respond(
-	call: WritableCall,
-	logged: unknown,
-	input: unknown,
-	handler: AnyHandler,
-	log: Logger,
+  call: WritableCall,
+  logged: unknown,
+  input: unknown,
+  handler: AnyHandler,
+  log: Logger,
 ): Promise<void> {
-	const startedAt = performance.now();
-	const ctx = new ServerCallContext(call, log);
-	try {
-		await pump(
-			(handler as Untyped)(input, ctx) as AsyncIterable<unknown>,
-			call,
-			ctx.signal,
-		);
-		call.end();
-		logCall(ctx, startedAt, logged, undefined);
-	} catch (error) {
-		// Whatever the handler made of it, a cancelled call ends as cancelled.
-		const failure = BerthError.from(ctx.cancelled ? ctx.signal.reason : error);
-		if (!ctx.cancelled) call.emit("error", statusOf(failure));
-		logCall(ctx, startedAt, logged, undefined, failure);
-	}
+  const startedAt = performance.now();
+  const ctx = new ServerCallContext(call, log);
+  try {
+    await pump((handler as Untyped)(input, ctx) as AsyncIterable<unknown>, call, ctx.signal);
+    call.end();
+    logCall(ctx, startedAt, logged, undefined);
+  } catch (error) {
+    // Whatever the handler made of it, a cancelled call ends as cancelled.
+    const failure = BerthError.from(ctx.cancelled ? ctx.signal.reason : error);
+    if (!ctx.cancelled) call.emit('error', statusOf(failure));
+    logCall(ctx, startedAt, logged, undefined, failure);
+  }
 }
 
 /** Writes each item, waiting while the client doesn't read; gives up, and tells the source, when the call is over. */
-async function pump(
-	items: AsyncIterable<unknown>,
-	call: WritableCall,
-	signal: AbortSignal,
-): Promise<void> {
-	const iterator = items[Symbol.asyncIterator]();
-	const aborted = onAbort(signal);
-	try {
-		for (;;) {
-			const next = await aborted.orElse(iterator.next());
-			if (next.done) return;
-			if (!call.write(next.value)) await once(call, "drain", { signal });
-		}
-	} catch (error) {
-		// Not awaited: a generator that waits for its next item ends only when it sees the signal itself.
-		void iterator.return?.().catch(() => undefined);
-		throw error;
-	} finally {
-		aborted.dispose();
-	}
+async function pump(items: AsyncIterable<unknown>, call: WritableCall, signal: AbortSignal): Promise<void> {
+  const iterator = items[Symbol.asyncIterator]();
+  const aborted = onAbort(signal);
+  try {
+    for (;;) {
+      const next = await aborted.orElse(iterator.next());
+      if (next.done) return;
+      if (!call.write(next.value)) await once(call, 'drain', { signal });
+    }
+  } catch (error) {
+    // Not awaited: a generator that waits for its next item ends only when it sees the signal itself.
+    void iterator.return?.().catch(() => undefined);
+    throw error;
+  } finally {
+    aborted.dispose();
+  }
 }
 
 /** Lets many promises, one after another, lose against one signal, with one listener. */
 function onAbort(signal: AbortSignal): {
-	orElse<T>(promise: Promise<T>): Promise<T>;
-	dispose(): void;
+  orElse<T>(promise: Promise<T>): Promise<T>;
+  dispose(): void;
 } {
-	let reject: ((reason: unknown) => void) | undefined;
-	const listener = () => reject?.(signal.reason);
-	signal.addEventListener("abort", listener);
-	return {
-		orElse: (promise) =>
-			new Promise((resolve, fail) => {
-				reject = fail;
-				if (signal.aborted) listener();
-				promise.then(resolve, fail);
-			}),
-		dispose: () => signal.removeEventListener("abort", listener),
-	};
+  let reject: ((reason: unknown) => void) | undefined;
+  const listener = () => reject?.(signal.reason);
+  signal.addEventListener('abort', listener);
+  return {
+    orElse: (promise) =>
+      new Promise((resolve, fail) => {
+        reject = fail;
+        if (signal.aborted) listener();
+        promise.then(resolve, fail);
+      }),
+    dispose: () => signal.removeEventListener('abort', listener),
+  };
 }
 
 function statusOf(error: BerthError): CallStatus {
-	return { code: statusOfCode(error.code), details: error.message };
+  return { code: statusOfCode(error.code), details: error.message };
 }

@@ -1,65 +1,57 @@
-import { lstat, unlink } from "node:fs/promises";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { Service } from "./adapter.ts";
-import { maxMessageBytes } from "./options.ts";
-import { bindSocket } from "./socket.ts";
+import { lstat, unlink } from 'node:fs/promises';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { Service } from './adapter.ts';
+import { maxMessageBytes } from './options.ts';
+import { bindSocket } from './socket.ts';
 
 /** Serves gRPC on a unix socket. Services are added first; listening comes after. */
 export class GrpcServer {
-	readonly #server = new Server({
-		"grpc.max_receive_message_length": maxMessageBytes,
-		"grpc.max_send_message_length": maxMessageBytes,
-		// Local clients may hold idle connections and ping as they like.
-		"grpc.keepalive_permit_without_calls": 1,
-	});
-	#socket: { path: string; inode: number } | undefined;
+  readonly #server = new Server({
+    'grpc.max_receive_message_length': maxMessageBytes,
+    'grpc.max_send_message_length': maxMessageBytes,
+    // Local clients may hold idle connections and ping as they like.
+    'grpc.keepalive_permit_without_calls': 1,
+  });
+  #socket: { path: string; inode: number } | undefined;
 
-	add(service: Service): this {
-		this.#server.addService(service.definition, service.handlers);
-		return this;
-	}
+  add(service: Service): this {
+    this.#server.addService(service.definition, service.handlers);
+    return this;
+  }
 
-	/**
-	 * Listens on `path`, whose directory is made when absent.
-	 * @throws BerthError `already_exists` when a live process serves the socket, or by errno
-	 */
-	async listen(
-		path: string,
-		options: { readonly mode?: number } = {},
-	): Promise<void> {
-		await bindSocket(path, options.mode ?? 0o600, (temporary) =>
-			this.#bind(temporary),
-		);
-		this.#socket = { path, inode: (await lstat(path)).ino };
-	}
+  /**
+   * Listens on `path`, whose directory is made when absent.
+   * @throws BerthError `already_exists` when a live process serves the socket, or by errno
+   */
+  async listen(path: string, options: { readonly mode?: number } = {}): Promise<void> {
+    await bindSocket(path, options.mode ?? 0o600, (temporary) => this.#bind(temporary));
+    this.#socket = { path, inode: (await lstat(path)).ino };
+  }
 
-	/** Takes no new calls, waits up to `graceMs` for running ones, then cuts them off. Removes the socket. */
-	async close(graceMs: number): Promise<void> {
-		await this.#removeSocket();
-		const { promise, resolve } = Promise.withResolvers<void>();
-		const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
-		this.#server.tryShutdown(() => resolve());
-		await promise;
-		clearTimeout(timer);
-	}
+  /** Takes no new calls, waits up to `graceMs` for running ones, then cuts them off. Removes the socket. */
+  async close(graceMs: number): Promise<void> {
+    await this.#removeSocket();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
+    this.#server.tryShutdown(() => resolve());
+    await promise;
+    clearTimeout(timer);
+  }
 
-	#bind(path: string): Promise<void> {
-		return new Promise((resolve, reject) => {
-			this.#server.bindAsync(
-				`unix:${path}`,
-				ServerCredentials.createInsecure(),
-				(error) => (error === null ? resolve() : reject(error)),
-			);
-		});
-	}
+  #bind(path: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) =>
+        error === null ? resolve() : reject(error),
+      );
+    });
+  }
 
-	/** Only our own: a successor may listen on the same path already. */
-	async #removeSocket(): Promise<void> {
-		const socket = this.#socket;
-		if (socket === undefined) return;
-		this.#socket = undefined;
-		const found = await lstat(socket.path).catch(() => undefined);
-		if (found?.ino === socket.inode)
-			await unlink(socket.path).catch(() => undefined);
-	}
+  /** Only our own: a successor may listen on the same path already. */
+  async #removeSocket(): Promise<void> {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    this.#socket = undefined;
+    const found = await lstat(socket.path).catch(() => undefined);
+    if (found?.ino === socket.inode) await unlink(socket.path).catch(() => undefined);
+  }
 }
