@@ -1,238 +1,179 @@
-import { BerthError } from "#common/errors.ts";
-import { validateIdentifier } from "#common/identifiers.ts";
-import type { EventPublisher } from "../events/events.ts";
-import type { Database } from "../metadata/database.ts";
-import { matcher } from "../metadata/filtering.ts";
-import { cleanLabels, labelsToColumn } from "../metadata/labels.ts";
-import type { NamespaceStore } from "../namespaces/store.ts";
-import { maskedContainer } from "./container-mask.ts";
-import {
-	type ContainerRow,
-	containerOf,
-	type ExtensionRow,
-} from "./container-rows.ts";
-import type { Container, ContainerInput, ContainerStore } from "./store.ts";
+import { BerthError } from '#common/errors.ts';
+import { validateIdentifier } from '#common/identifiers.ts';
+import type { EventPublisher } from '../events/events.ts';
+import type { Database } from '../metadata/database.ts';
+import { matcher } from '../metadata/filtering.ts';
+import { cleanLabels, labelsToColumn } from '../metadata/labels.ts';
+import type { NamespaceStore } from '../namespaces/store.ts';
+import { maskedContainer } from './container-mask.ts';
+import { type ContainerRow, containerOf, type ExtensionRow } from './container-rows.ts';
+import type { Container, ContainerInput, ContainerStore } from './store.ts';
 
 export interface ContainerStoreParts {
-	readonly db: Database;
-	readonly namespaces: NamespaceStore;
-	readonly events: EventPublisher;
-	/** Called when a snapshot lost its container: time to collect. */
-	readonly onRelease: () => void;
+  readonly db: Database;
+  readonly namespaces: NamespaceStore;
+  readonly events: EventPublisher;
+  /** Called when a snapshot lost its container: time to collect. */
+  readonly onRelease: () => void;
 }
 
 export class SqliteContainerStore implements ContainerStore {
-	readonly #db: Database;
-	readonly #parts: ContainerStoreParts;
+  readonly #db: Database;
+  readonly #parts: ContainerStoreParts;
 
-	constructor(parts: ContainerStoreParts) {
-		this.#db = parts.db;
-		this.#parts = parts;
-	}
+  constructor(parts: ContainerStoreParts) {
+    this.#db = parts.db;
+    this.#parts = parts;
+  }
 
-	get(ns: string, id: string): Container {
-		const row = this.#db.get<ContainerRow>(
-			"SELECT * FROM containers WHERE ns = ? AND id = ?",
-			ns,
-			id,
-		);
-		if (!row)
-			throw new BerthError(
-				"not_found",
-				`container "${id}" in namespace "${ns}" not found`,
-			);
-		const extensions = this.#db.all<ExtensionRow>(
-			"SELECT id, name, type_url, value FROM container_extensions WHERE ns = ? AND id = ?",
-			ns,
-			id,
-		);
-		return containerOf(row, extensions);
-	}
+  get(ns: string, id: string): Container {
+    const row = this.#db.get<ContainerRow>('SELECT * FROM containers WHERE ns = ? AND id = ?', ns, id);
+    if (!row) throw new BerthError('not_found', `container "${id}" in namespace "${ns}" not found`);
+    const extensions = this.#db.all<ExtensionRow>(
+      'SELECT id, name, type_url, value FROM container_extensions WHERE ns = ? AND id = ?',
+      ns,
+      id,
+    );
+    return containerOf(row, extensions);
+  }
 
-	list(ns: string, filters?: readonly string[]): Container[] {
-		const matches = matcher(filters);
-		const extensions = new Map<string, ExtensionRow[]>();
-		for (const row of this.#db.all<ExtensionRow>(
-			"SELECT id, name, type_url, value FROM container_extensions WHERE ns = ?",
-			ns,
-		)) {
-			const rows = extensions.get(row.id);
-			if (rows) rows.push(row);
-			else extensions.set(row.id, [row]);
-		}
-		return this.#db
-			.all<ContainerRow>(
-				"SELECT * FROM containers WHERE ns = ? ORDER BY id",
-				ns,
-			)
-			.map((row) => containerOf(row, extensions.get(row.id) ?? []))
-			.filter(({ id, image, runtime, labels }) => {
-				const fields = {
-					id,
-					image: image || undefined,
-					"runtime.name": runtime.name,
-				};
-				return matches({ fields, maps: { labels } });
-			});
-	}
+  list(ns: string, filters?: readonly string[]): Container[] {
+    const matches = matcher(filters);
+    const extensions = new Map<string, ExtensionRow[]>();
+    for (const row of this.#db.all<ExtensionRow>(
+      'SELECT id, name, type_url, value FROM container_extensions WHERE ns = ?',
+      ns,
+    )) {
+      const rows = extensions.get(row.id);
+      if (rows) rows.push(row);
+      else extensions.set(row.id, [row]);
+    }
+    return this.#db
+      .all<ContainerRow>('SELECT * FROM containers WHERE ns = ? ORDER BY id', ns)
+      .map((row) => containerOf(row, extensions.get(row.id) ?? []))
+      .filter(({ id, image, runtime, labels }) => {
+        const fields = {
+          id,
+          image: image || undefined,
+          'runtime.name': runtime.name,
+        };
+        return matches({ fields, maps: { labels } });
+      });
+  }
 
-	create(ns: string, input: ContainerInput): Container {
-		const now = new Date();
-		const container: Container = {
-			...checked(input),
-			createdAt: now,
-			updatedAt: now,
-		};
-		this.#db.tx(() => {
-			this.#parts.namespaces.ensure(ns);
-			const { runtime, spec } = container;
-			const { changes } = this.#db.run(
-				`INSERT INTO containers (ns, id, image, runtime_name, runtime_options_type, runtime_options, spec_type, spec,
+  create(ns: string, input: ContainerInput): Container {
+    const now = new Date();
+    const container: Container = {
+      ...checked(input),
+      createdAt: now,
+      updatedAt: now,
+    };
+    this.#db.tx(() => {
+      this.#parts.namespaces.ensure(ns);
+      const { runtime, spec } = container;
+      const { changes } = this.#db.run(
+        `INSERT INTO containers (ns, id, image, runtime_name, runtime_options_type, runtime_options, spec_type, spec,
            snapshotter, snapshot_key, sandbox, labels, created_at, updated_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-				ns,
-				container.id,
-				container.image,
-				runtime.name,
-				runtime.options?.typeUrl ?? null,
-				runtime.options?.value ?? null,
-				spec?.typeUrl ?? null,
-				spec?.value ?? null,
-				container.snapshotter,
-				container.snapshotKey,
-				container.sandbox,
-				labelsToColumn(container.labels),
-				now.getTime(),
-				now.getTime(),
-			);
-			if (changes === 0)
-				throw new BerthError(
-					"already_exists",
-					`container "${container.id}" already exists`,
-				);
-			this.#writeExtensions(ns, container);
-		});
-		const { id, image, runtime } = container;
-		const options = runtime.options && {
-			type_url: runtime.options.typeUrl,
-			value: Buffer.from(runtime.options.value),
-		};
-		this.#parts.events.publishTyped(
-			ns,
-			"/containers/create",
-			"containerd.events.ContainerCreate",
-			{
-				id,
-				image,
-				runtime: { name: runtime.name, options: options ?? null },
-			},
-		);
-		return container;
-	}
+        ns,
+        container.id,
+        container.image,
+        runtime.name,
+        runtime.options?.typeUrl ?? null,
+        runtime.options?.value ?? null,
+        spec?.typeUrl ?? null,
+        spec?.value ?? null,
+        container.snapshotter,
+        container.snapshotKey,
+        container.sandbox,
+        labelsToColumn(container.labels),
+        now.getTime(),
+        now.getTime(),
+      );
+      if (changes === 0) throw new BerthError('already_exists', `container "${container.id}" already exists`);
+      this.#writeExtensions(ns, container);
+    });
+    const { id, image, runtime } = container;
+    const options = runtime.options && {
+      type_url: runtime.options.typeUrl,
+      value: Buffer.from(runtime.options.value),
+    };
+    this.#parts.events.publishTyped(ns, '/containers/create', 'containerd.events.ContainerCreate', {
+      id,
+      image,
+      runtime: { name: runtime.name, options: options ?? null },
+    });
+    return container;
+  }
 
-	update(
-		ns: string,
-		input: ContainerInput,
-		fieldpaths?: readonly string[],
-	): Container {
-		if (input.id === "")
-			throw new BerthError(
-				"invalid_argument",
-				"container id is required for update",
-			);
-		const updated = this.#db.tx(() => {
-			const current = this.get(ns, input.id);
-			const masked = checked(maskedContainer(current, input, fieldpaths));
-			const container: Container = {
-				...masked,
-				createdAt: current.createdAt,
-				updatedAt: new Date(),
-			};
-			this.#db.run(
-				`UPDATE containers SET image = ?, spec_type = ?, spec = ?, snapshot_key = ?, labels = ?,
+  update(ns: string, input: ContainerInput, fieldpaths?: readonly string[]): Container {
+    if (input.id === '') throw new BerthError('invalid_argument', 'container id is required for update');
+    const updated = this.#db.tx(() => {
+      const current = this.get(ns, input.id);
+      const masked = checked(maskedContainer(current, input, fieldpaths));
+      const container: Container = {
+        ...masked,
+        createdAt: current.createdAt,
+        updatedAt: new Date(),
+      };
+      this.#db.run(
+        `UPDATE containers SET image = ?, spec_type = ?, spec = ?, snapshot_key = ?, labels = ?,
            updated_at = ? WHERE ns = ? AND id = ?`,
-				container.image,
-				container.spec?.typeUrl ?? null,
-				container.spec?.value ?? null,
-				container.snapshotKey,
-				labelsToColumn(container.labels),
-				container.updatedAt.getTime(),
-				ns,
-				container.id,
-			);
-			this.#db.run(
-				"DELETE FROM container_extensions WHERE ns = ? AND id = ?",
-				ns,
-				container.id,
-			);
-			this.#writeExtensions(ns, container);
-			return container;
-		});
-		const { id, image, labels, snapshotKey } = updated;
-		this.#parts.events.publishTyped(
-			ns,
-			"/containers/update",
-			"containerd.events.ContainerUpdate",
-			{
-				id,
-				image,
-				labels,
-				snapshotKey,
-			},
-		);
-		return updated;
-	}
+        container.image,
+        container.spec?.typeUrl ?? null,
+        container.spec?.value ?? null,
+        container.snapshotKey,
+        labelsToColumn(container.labels),
+        container.updatedAt.getTime(),
+        ns,
+        container.id,
+      );
+      this.#db.run('DELETE FROM container_extensions WHERE ns = ? AND id = ?', ns, container.id);
+      this.#writeExtensions(ns, container);
+      return container;
+    });
+    const { id, image, labels, snapshotKey } = updated;
+    this.#parts.events.publishTyped(ns, '/containers/update', 'containerd.events.ContainerUpdate', {
+      id,
+      image,
+      labels,
+      snapshotKey,
+    });
+    return updated;
+  }
 
-	delete(ns: string, id: string): void {
-		const { changes } = this.#db.run(
-			"DELETE FROM containers WHERE ns = ? AND id = ?",
-			ns,
-			id,
-		);
-		if (changes === 0)
-			throw new BerthError(
-				"not_found",
-				`container "${id}" in namespace "${ns}" not found`,
-			);
-		this.#parts.events.publishTyped(
-			ns,
-			"/containers/delete",
-			"containerd.events.ContainerDelete",
-			{ id },
-		);
-		this.#parts.onRelease();
-	}
+  delete(ns: string, id: string): void {
+    const { changes } = this.#db.run('DELETE FROM containers WHERE ns = ? AND id = ?', ns, id);
+    if (changes === 0) throw new BerthError('not_found', `container "${id}" in namespace "${ns}" not found`);
+    this.#parts.events.publishTyped(ns, '/containers/delete', 'containerd.events.ContainerDelete', { id });
+    this.#parts.onRelease();
+  }
 
-	#writeExtensions(ns: string, { id, extensions }: Container): void {
-		for (const [name, { typeUrl, value }] of Object.entries(extensions)) {
-			this.#db.run(
-				"INSERT INTO container_extensions (ns, id, name, type_url, value) VALUES (?, ?, ?, ?, ?)",
-				ns,
-				id,
-				name,
-				typeUrl,
-				value,
-			);
-		}
-	}
+  #writeExtensions(ns: string, { id, extensions }: Container): void {
+    for (const [name, { typeUrl, value }] of Object.entries(extensions)) {
+      this.#db.run(
+        'INSERT INTO container_extensions (ns, id, name, type_url, value) VALUES (?, ?, ?, ?, ?)',
+        ns,
+        id,
+        name,
+        typeUrl,
+        value,
+      );
+    }
+  }
 }
 
 function checked(input: ContainerInput): ContainerInput {
-	validateIdentifier(input.id, "container id");
-	if ("" in input.extensions)
-		throw invalid(input.id, "extension names must not be empty");
-	if (input.runtime.name === "")
-		throw invalid(input.id, "runtime name must be set");
-	if (!input.spec) throw invalid(input.id, "spec must be set");
-	if (input.snapshotKey !== "" && input.snapshotter === "") {
-		throw invalid(
-			input.id,
-			"snapshotter must be set when there is a snapshot key",
-		);
-	}
-	return { ...input, labels: cleanLabels(input.labels) };
+  validateIdentifier(input.id, 'container id');
+  if ('' in input.extensions) throw invalid(input.id, 'extension names must not be empty');
+  if (input.runtime.name === '') throw invalid(input.id, 'runtime name must be set');
+  if (!input.spec) throw invalid(input.id, 'spec must be set');
+  if (input.snapshotKey !== '' && input.snapshotter === '') {
+    throw invalid(input.id, 'snapshotter must be set when there is a snapshot key');
+  }
+  return { ...input, labels: cleanLabels(input.labels) };
 }
 
 function invalid(id: string, message: string): BerthError {
-	return new BerthError("invalid_argument", `container "${id}": ${message}`);
+  return new BerthError('invalid_argument', `container "${id}": ${message}`);
 }

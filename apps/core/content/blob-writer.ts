@@ -1,32 +1,25 @@
-import { createHash, type Hash } from "node:crypto";
-import { constants, existsSync } from "node:fs";
-import {
-	chmod,
-	copyFile,
-	type FileHandle,
-	open,
-	rename,
-	rm,
-} from "node:fs/promises";
-import { dirname } from "node:path";
-import { BerthError } from "#common/errors.ts";
-import type { EventPublisher } from "../events/events.ts";
-import type { LeaseStore } from "../leases/store.ts";
-import type { Database } from "../metadata/database.ts";
-import { cleanLabels, labelsToColumn } from "../metadata/labels.ts";
-import { forgetIngest, type Ingest } from "./ingests.ts";
-import type { Pins } from "./pins.ts";
-import type { CommitOptions, ContentWriter, IngestStatus } from "./store.ts";
+import { createHash, type Hash } from 'node:crypto';
+import { constants, existsSync } from 'node:fs';
+import { chmod, copyFile, type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { BerthError } from '#common/errors.ts';
+import type { EventPublisher } from '../events/events.ts';
+import type { LeaseStore } from '../leases/store.ts';
+import type { Database } from '../metadata/database.ts';
+import { cleanLabels, labelsToColumn } from '../metadata/labels.ts';
+import { forgetIngest, type Ingest } from './ingests.ts';
+import type { Pins } from './pins.ts';
+import type { CommitOptions, ContentWriter, IngestStatus } from './store.ts';
 
 export interface WriterParts {
-	readonly ns: string;
-	readonly db: Database;
-	readonly leases: LeaseStore;
-	readonly events: EventPublisher;
-	readonly pins: Pins;
-	readonly pathOf: (digest: string) => string;
-	/** Gives the ref back. */
-	readonly release: () => void;
+  readonly ns: string;
+  readonly db: Database;
+  readonly leases: LeaseStore;
+  readonly events: EventPublisher;
+  readonly pins: Pins;
+  readonly pathOf: (digest: string) => string;
+  /** Gives the ref back. */
+  readonly release: () => void;
 }
 
 /**
@@ -35,268 +28,217 @@ export interface WriterParts {
  * digest it expects).
  */
 export class BlobWriter implements ContentWriter {
-	readonly #ingest: Ingest;
-	readonly #parts: WriterParts;
-	/** Open unless the blob is `#shared`. */
-	#file: FileHandle | undefined;
-	#hash: Hash = createHash("sha256");
-	#offset = 0;
-	#updatedAt: Date;
-	/** The digest of a whole blob that another namespace has; the first write or truncation makes a copy of it. */
-	#shared: string | undefined;
-	#closed = false;
+  readonly #ingest: Ingest;
+  readonly #parts: WriterParts;
+  /** Open unless the blob is `#shared`. */
+  #file: FileHandle | undefined;
+  #hash: Hash = createHash('sha256');
+  #offset = 0;
+  #updatedAt: Date;
+  /** The digest of a whole blob that another namespace has; the first write or truncation makes a copy of it. */
+  #shared: string | undefined;
+  #closed = false;
 
-	private constructor(ingest: Ingest, parts: WriterParts) {
-		this.#ingest = ingest;
-		this.#parts = parts;
-		this.#updatedAt = ingest.startedAt;
-	}
+  private constructor(ingest: Ingest, parts: WriterParts) {
+    this.#ingest = ingest;
+    this.#parts = parts;
+    this.#updatedAt = ingest.startedAt;
+  }
 
-	/** @param sharedSize size of the blob `ingest.expected` when it is on disk already. */
-	static async open(
-		ingest: Ingest,
-		sharedSize: number | undefined,
-		parts: WriterParts,
-	): Promise<BlobWriter> {
-		const writer = new BlobWriter(ingest, parts);
-		if (sharedSize !== undefined) {
-			writer.#shared = ingest.expected;
-			writer.#offset = sharedSize;
-			return writer;
-		}
-		try {
-			await writer.#openFile();
-		} catch (error) {
-			await writer.#file?.close();
-			throw BerthError.from(
-				error,
-				`open ingest ${ingest.path} for ref "${ingest.ref}"`,
-			);
-		}
-		return writer;
-	}
+  /** @param sharedSize size of the blob `ingest.expected` when it is on disk already. */
+  static async open(ingest: Ingest, sharedSize: number | undefined, parts: WriterParts): Promise<BlobWriter> {
+    const writer = new BlobWriter(ingest, parts);
+    if (sharedSize !== undefined) {
+      writer.#shared = ingest.expected;
+      writer.#offset = sharedSize;
+      return writer;
+    }
+    try {
+      await writer.#openFile();
+    } catch (error) {
+      await writer.#file?.close();
+      throw BerthError.from(error, `open ingest ${ingest.path} for ref "${ingest.ref}"`);
+    }
+    return writer;
+  }
 
-	get ref(): string {
-		return this.#ingest.ref;
-	}
+  get ref(): string {
+    return this.#ingest.ref;
+  }
 
-	get offset(): number {
-		return this.#offset;
-	}
+  get offset(): number {
+    return this.#offset;
+  }
 
-	get status(): IngestStatus {
-		const { ref, startedAt, total, expected } = this.#ingest;
-		const whole = this.#shared === undefined ? total : this.#offset;
-		return {
-			ref,
-			startedAt,
-			updatedAt: this.#updatedAt,
-			offset: this.#offset,
-			total: whole,
-			expected,
-		};
-	}
+  get status(): IngestStatus {
+    const { ref, startedAt, total, expected } = this.#ingest;
+    const whole = this.#shared === undefined ? total : this.#offset;
+    return {
+      ref,
+      startedAt,
+      updatedAt: this.#updatedAt,
+      offset: this.#offset,
+      total: whole,
+      expected,
+    };
+  }
 
-	digest(): string {
-		return this.#shared ?? `sha256:${this.#hash.copy().digest("hex")}`;
-	}
+  digest(): string {
+    return this.#shared ?? `sha256:${this.#hash.copy().digest('hex')}`;
+  }
 
-	async write(data: Uint8Array): Promise<void> {
-		if (data.length === 0) return;
-		const file = await this.#unshared();
-		let written = 0;
-		try {
-			while (written < data.length) {
-				const { bytesWritten } = await file.write(
-					data,
-					written,
-					data.length - written,
-					this.#offset + written,
-				);
-				written += bytesWritten;
-			}
-		} catch (error) {
-			// The file must not be longer than what was hashed: the next writer would resume after bytes nobody acknowledged.
-			await file.truncate(this.#offset).catch(() => {});
-			throw BerthError.from(
-				error,
-				`write ref "${this.ref}" to ${this.#ingest.path}`,
-			);
-		}
-		this.#hash.update(data);
-		this.#offset += data.length;
-		this.#updatedAt = new Date();
-	}
+  async write(data: Uint8Array): Promise<void> {
+    if (data.length === 0) return;
+    const file = await this.#unshared();
+    let written = 0;
+    try {
+      while (written < data.length) {
+        const { bytesWritten } = await file.write(data, written, data.length - written, this.#offset + written);
+        written += bytesWritten;
+      }
+    } catch (error) {
+      // The file must not be longer than what was hashed: the next writer would resume after bytes nobody acknowledged.
+      await file.truncate(this.#offset).catch(() => {});
+      throw BerthError.from(error, `write ref "${this.ref}" to ${this.#ingest.path}`);
+    }
+    this.#hash.update(data);
+    this.#offset += data.length;
+    this.#updatedAt = new Date();
+  }
 
-	async truncate(size: number): Promise<void> {
-		if (size > this.#offset || size < 0) {
-			throw new BerthError(
-				"invalid_argument",
-				`ref "${this.ref}": cannot truncate ${this.#offset} bytes to ${size}`,
-			);
-		}
-		const file = await this.#unshared();
-		await file.truncate(size);
-		await this.#rehash();
-		this.#updatedAt = new Date();
-	}
+  async truncate(size: number): Promise<void> {
+    if (size > this.#offset || size < 0) {
+      throw new BerthError('invalid_argument', `ref "${this.ref}": cannot truncate ${this.#offset} bytes to ${size}`);
+    }
+    const file = await this.#unshared();
+    await file.truncate(size);
+    await this.#rehash();
+    this.#updatedAt = new Date();
+  }
 
-	async commit(options: CommitOptions = {}): Promise<string> {
-		this.#requireOpen();
-		const digest = this.#checked(options);
-		const labels = cleanLabels(options.labels);
-		const pin = this.#parts.pins.pin(digest);
-		try {
-			if (this.#file) await this.#moveInPlace(this.#file, digest);
-			const existed = this.#record(digest, labels, options.lease);
-			if (existed)
-				throw new BerthError(
-					"already_exists",
-					`content ${digest} already exists`,
-				);
-		} finally {
-			pin.release();
-			await this.close();
-		}
-		return digest;
-	}
+  async commit(options: CommitOptions = {}): Promise<string> {
+    this.#requireOpen();
+    const digest = this.#checked(options);
+    const labels = cleanLabels(options.labels);
+    const pin = this.#parts.pins.pin(digest);
+    try {
+      if (this.#file) await this.#moveInPlace(this.#file, digest);
+      const existed = this.#record(digest, labels, options.lease);
+      if (existed) throw new BerthError('already_exists', `content ${digest} already exists`);
+    } finally {
+      pin.release();
+      await this.close();
+    }
+    return digest;
+  }
 
-	async close(): Promise<void> {
-		if (this.#closed) return;
-		this.#closed = true;
-		try {
-			await this.#file?.close();
-		} finally {
-			this.#parts.release();
-		}
-	}
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      await this.#file?.close();
+    } finally {
+      this.#parts.release();
+    }
+  }
 
-	[Symbol.asyncDispose](): Promise<void> {
-		return this.close();
-	}
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
 
-	/** The digest of what was written, when it is what was asked for. */
-	#checked({ size, expected = this.#ingest.expected }: CommitOptions): string {
-		if (size && size !== this.#offset) {
-			throw new BerthError(
-				"failed_precondition",
-				`ref "${this.ref}": unexpected commit size ${this.#offset}, expected ${size}`,
-			);
-		}
-		const digest = this.digest();
-		if (expected && expected !== digest) {
-			throw new BerthError(
-				"failed_precondition",
-				`ref "${this.ref}": unexpected commit digest ${digest}, expected ${expected}`,
-			);
-		}
-		return digest;
-	}
+  /** The digest of what was written, when it is what was asked for. */
+  #checked({ size, expected = this.#ingest.expected }: CommitOptions): string {
+    if (size && size !== this.#offset) {
+      throw new BerthError(
+        'failed_precondition',
+        `ref "${this.ref}": unexpected commit size ${this.#offset}, expected ${size}`,
+      );
+    }
+    const digest = this.digest();
+    if (expected && expected !== digest) {
+      throw new BerthError(
+        'failed_precondition',
+        `ref "${this.ref}": unexpected commit digest ${digest}, expected ${expected}`,
+      );
+    }
+    return digest;
+  }
 
-	async #moveInPlace(file: FileHandle, digest: string): Promise<void> {
-		const path = this.#parts.pathOf(digest);
-		try {
-			if (existsSync(path)) {
-				await rm(this.#ingest.path, { force: true });
-				return;
-			}
-			await file.sync();
-			await chmod(this.#ingest.path, 0o444);
-			await rename(this.#ingest.path, path);
-			const directory = await open(
-				dirname(path),
-				constants.O_RDONLY | constants.O_DIRECTORY,
-			);
-			await directory.sync().finally(() => directory.close());
-		} catch (error) {
-			throw BerthError.from(error, `commit ref "${this.ref}" to ${path}`);
-		}
-	}
+  async #moveInPlace(file: FileHandle, digest: string): Promise<void> {
+    const path = this.#parts.pathOf(digest);
+    try {
+      if (existsSync(path)) {
+        await rm(this.#ingest.path, { force: true });
+        return;
+      }
+      await file.sync();
+      await chmod(this.#ingest.path, 0o444);
+      await rename(this.#ingest.path, path);
+      const directory = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+      await directory.sync().finally(() => directory.close());
+    } catch (error) {
+      throw BerthError.from(error, `commit ref "${this.ref}" to ${path}`);
+    }
+  }
 
-	/** Answers whether the namespace had the blob before. */
-	#record(
-		digest: string,
-		labels: Readonly<Record<string, string>>,
-		lease: string | undefined,
-	): boolean {
-		const { ns, db, leases, events } = this.#parts;
-		return db.tx(() => {
-			const now = Date.now();
-			const { changes } = db.run(
-				`INSERT INTO blobs (ns, digest, size, labels, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)
+  /** Answers whether the namespace had the blob before. */
+  #record(digest: string, labels: Readonly<Record<string, string>>, lease: string | undefined): boolean {
+    const { ns, db, leases, events } = this.#parts;
+    return db.tx(() => {
+      const now = Date.now();
+      const { changes } = db.run(
+        `INSERT INTO blobs (ns, digest, size, labels, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING`,
-				ns,
-				digest,
-				this.#offset,
-				labelsToColumn(labels),
-				now,
-				now,
-			);
-			forgetIngest(db, this.#ingest);
-			if (lease) leases.addResource(ns, lease, { type: "content", id: digest });
-			if (changes > 0) {
-				db.afterCommit(() =>
-					events.publishTyped(
-						ns,
-						"/content/create",
-						"containerd.events.ContentCreate",
-						{ digest, size: this.#offset },
-					),
-				);
-			}
-			return changes === 0;
-		});
-	}
+        ns,
+        digest,
+        this.#offset,
+        labelsToColumn(labels),
+        now,
+        now,
+      );
+      forgetIngest(db, this.#ingest);
+      if (lease) leases.addResource(ns, lease, { type: 'content', id: digest });
+      if (changes > 0) {
+        db.afterCommit(() =>
+          events.publishTyped(ns, '/content/create', 'containerd.events.ContentCreate', { digest, size: this.#offset }),
+        );
+      }
+      return changes === 0;
+    });
+  }
 
-	#requireOpen(): void {
-		if (this.#closed)
-			throw new BerthError(
-				"failed_precondition",
-				`ref "${this.ref}": its writer is closed`,
-			);
-	}
+  #requireOpen(): void {
+    if (this.#closed) throw new BerthError('failed_precondition', `ref "${this.ref}": its writer is closed`);
+  }
 
-	/** The ingest's file; of a shared blob a copy is made first. */
-	async #unshared(): Promise<FileHandle> {
-		this.#requireOpen();
-		if (this.#file) return this.#file;
-		if (this.#shared !== undefined) {
-			await copyFile(
-				this.#parts.pathOf(this.#shared),
-				this.#ingest.path,
-				constants.COPYFILE_FICLONE,
-			);
-			await chmod(this.#ingest.path, 0o600);
-			this.#shared = undefined;
-		}
-		return await this.#openFile();
-	}
+  /** The ingest's file; of a shared blob a copy is made first. */
+  async #unshared(): Promise<FileHandle> {
+    this.#requireOpen();
+    if (this.#file) return this.#file;
+    if (this.#shared !== undefined) {
+      await copyFile(this.#parts.pathOf(this.#shared), this.#ingest.path, constants.COPYFILE_FICLONE);
+      await chmod(this.#ingest.path, 0o600);
+      this.#shared = undefined;
+    }
+    return await this.#openFile();
+  }
 
-	async #openFile(): Promise<FileHandle> {
-		this.#file = await open(
-			this.#ingest.path,
-			constants.O_RDWR | constants.O_CREAT,
-			0o600,
-		);
-		await this.#rehash();
-		return this.#file;
-	}
+  async #openFile(): Promise<FileHandle> {
+    this.#file = await open(this.#ingest.path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    await this.#rehash();
+    return this.#file;
+  }
 
-	/** Reads what is there, from its start, into a new hash. */
-	async #rehash(): Promise<void> {
-		this.#hash = createHash("sha256");
-		this.#offset = 0;
-		const buffer = Buffer.allocUnsafe(1 << 20);
-		for (;;) {
-			const { bytesRead } = (await this.#file?.read(
-				buffer,
-				0,
-				buffer.length,
-				this.#offset,
-			)) ?? { bytesRead: 0 };
-			if (bytesRead === 0) return;
-			this.#hash.update(buffer.subarray(0, bytesRead));
-			this.#offset += bytesRead;
-		}
-	}
+  /** Reads what is there, from its start, into a new hash. */
+  async #rehash(): Promise<void> {
+    this.#hash = createHash('sha256');
+    this.#offset = 0;
+    const buffer = Buffer.allocUnsafe(1 << 20);
+    for (;;) {
+      const { bytesRead } = (await this.#file?.read(buffer, 0, buffer.length, this.#offset)) ?? { bytesRead: 0 };
+      if (bytesRead === 0) return;
+      this.#hash.update(buffer.subarray(0, bytesRead));
+      this.#offset += bytesRead;
+    }
+  }
 }

@@ -1,234 +1,204 @@
-import { readdirSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { BerthError } from "#common/errors.ts";
-import type { Database } from "../metadata/database.ts";
-import type { IngestStatus } from "./store.ts";
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { BerthError } from '#common/errors.ts';
+import type { Database } from '../metadata/database.ts';
+import type { IngestStatus } from './store.ts';
 
 /** An ingest nobody leases is dropped after this time, as in containerd. */
 const lifetimeMs = 24 * 3_600_000;
 
 /** A row of the table `ingests`, and where its bytes are. */
 export interface Ingest {
-	readonly id: number;
-	readonly ns: string;
-	readonly ref: string;
-	readonly expected: string | undefined;
-	readonly total: number;
-	readonly startedAt: Date;
-	readonly path: string;
+  readonly id: number;
+  readonly ns: string;
+  readonly ref: string;
+  readonly expected: string | undefined;
+  readonly total: number;
+  readonly startedAt: Date;
+  readonly path: string;
 }
 
 interface Row {
-	readonly id: number;
-	readonly ns: string;
-	readonly ref: string;
-	readonly expected: string | null;
-	readonly total: number;
-	readonly started_at: number;
+  readonly id: number;
+  readonly ns: string;
+  readonly ref: string;
+  readonly expected: string | null;
+  readonly total: number;
+  readonly started_at: number;
 }
 
 export interface BeginOptions {
-	readonly total: number;
-	readonly expected: string | undefined;
-	/** A leased ingest lives as long as its lease. */
-	readonly leased: boolean;
+  readonly total: number;
+  readonly expected: string | undefined;
+  /** A leased ingest lives as long as its lease. */
+  readonly leased: boolean;
 }
 
 /** Writes under way: their rows, their files, and who holds which ref. */
 export class Ingests {
-	readonly #db: Database;
-	readonly #directory: string;
-	/** Held refs, each with a promise that settles when it is released. */
-	readonly #locks = new Map<string, Promise<void>>();
+  readonly #db: Database;
+  readonly #directory: string;
+  /** Held refs, each with a promise that settles when it is released. */
+  readonly #locks = new Map<string, Promise<void>>();
 
-	constructor(db: Database, directory: string) {
-		this.#db = db;
-		this.#directory = directory;
-	}
+  constructor(db: Database, directory: string) {
+    this.#db = db;
+    this.#directory = directory;
+  }
 
-	/**
-	 * Takes the ref for one writer. With a signal it waits for its turn.
-	 * @throws unavailable while the ref is held and there is no signal; what the signal was aborted with.
-	 */
-	async lock(
-		ns: string,
-		ref: string,
-		signal?: AbortSignal,
-	): Promise<{ release(): void }> {
-		const key = lockKey(ns, ref);
-		for (let held = this.#locks.get(key); held; held = this.#locks.get(key)) {
-			if (!signal)
-				throw new BerthError(
-					"unavailable",
-					`ref "${ref}" is locked: another write to it is under way`,
-				);
-			await settledOrAborted(held, signal);
-		}
-		const { promise, resolve } = Promise.withResolvers<void>();
-		this.#locks.set(key, promise);
-		return {
-			release: () => {
-				if (this.#locks.get(key) === promise) this.#locks.delete(key);
-				resolve();
-			},
-		};
-	}
+  /**
+   * Takes the ref for one writer. With a signal it waits for its turn.
+   * @throws unavailable while the ref is held and there is no signal; what the signal was aborted with.
+   */
+  async lock(ns: string, ref: string, signal?: AbortSignal): Promise<{ release(): void }> {
+    const key = lockKey(ns, ref);
+    for (let held = this.#locks.get(key); held; held = this.#locks.get(key)) {
+      if (!signal) throw new BerthError('unavailable', `ref "${ref}" is locked: another write to it is under way`);
+      await settledOrAborted(held, signal);
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#locks.set(key, promise);
+    return {
+      release: () => {
+        if (this.#locks.get(key) === promise) this.#locks.delete(key);
+        resolve();
+      },
+    };
+  }
 
-	isLocked(ns: string, ref: string): boolean {
-		return this.#locks.has(lockKey(ns, ref));
-	}
+  isLocked(ns: string, ref: string): boolean {
+    return this.#locks.has(lockKey(ns, ref));
+  }
 
-	/** Finds or makes the row. @throws failed_precondition when the totals differ. */
-	begin(
-		ns: string,
-		ref: string,
-		{ total, expected, leased }: BeginOptions,
-	): Ingest {
-		const now = Date.now();
-		const expiresAt = leased ? 0 : now + lifetimeMs;
-		const present = this.#find(ns, ref);
-		if (!present) {
-			const { lastInsertRowid: id } = this.#db.run(
-				"INSERT INTO ingests (ns, ref, expected, total, started_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
-				ns,
-				ref,
-				expected ?? null,
-				total,
-				now,
-				expiresAt,
-			);
-			return {
-				id,
-				ns,
-				ref,
-				expected,
-				total,
-				startedAt: new Date(now),
-				path: this.#pathOf(id),
-			};
-		}
-		if (total > 0 && present.total > 0 && total !== present.total) {
-			throw new BerthError(
-				"failed_precondition",
-				`ref "${ref}" was begun with a total of ${present.total} bytes, not ${total}: abort it first`,
-			);
-		}
-		const resumed = {
-			...present,
-			total: total || present.total,
-			expected: expected ?? present.expected,
-		};
-		this.#db.run(
-			"UPDATE ingests SET total = ?, expected = ?, expires_at = ? WHERE id = ?",
-			resumed.total,
-			resumed.expected ?? null,
-			expiresAt,
-			present.id,
-		);
-		return resumed;
-	}
+  /** Finds or makes the row. @throws failed_precondition when the totals differ. */
+  begin(ns: string, ref: string, { total, expected, leased }: BeginOptions): Ingest {
+    const now = Date.now();
+    const expiresAt = leased ? 0 : now + lifetimeMs;
+    const present = this.#find(ns, ref);
+    if (!present) {
+      const { lastInsertRowid: id } = this.#db.run(
+        'INSERT INTO ingests (ns, ref, expected, total, started_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)',
+        ns,
+        ref,
+        expected ?? null,
+        total,
+        now,
+        expiresAt,
+      );
+      return {
+        id,
+        ns,
+        ref,
+        expected,
+        total,
+        startedAt: new Date(now),
+        path: this.#pathOf(id),
+      };
+    }
+    if (total > 0 && present.total > 0 && total !== present.total) {
+      throw new BerthError(
+        'failed_precondition',
+        `ref "${ref}" was begun with a total of ${present.total} bytes, not ${total}: abort it first`,
+      );
+    }
+    const resumed = {
+      ...present,
+      total: total || present.total,
+      expected: expected ?? present.expected,
+    };
+    this.#db.run(
+      'UPDATE ingests SET total = ?, expected = ?, expires_at = ? WHERE id = ?',
+      resumed.total,
+      resumed.expected ?? null,
+      expiresAt,
+      present.id,
+    );
+    return resumed;
+  }
 
-	/** @throws not_found */
-	require(ns: string, ref: string): Ingest {
-		const ingest = this.#find(ns, ref);
-		if (!ingest) throw new BerthError("not_found", `ref "${ref}" not found`);
-		return ingest;
-	}
+  /** @throws not_found */
+  require(ns: string, ref: string): Ingest {
+    const ingest = this.#find(ns, ref);
+    if (!ingest) throw new BerthError('not_found', `ref "${ref}" not found`);
+    return ingest;
+  }
 
-	status(ns: string, ref: string): IngestStatus {
-		return statusOf(this.require(ns, ref));
-	}
+  status(ns: string, ref: string): IngestStatus {
+    return statusOf(this.require(ns, ref));
+  }
 
-	list(ns: string): IngestStatus[] {
-		return this.#db
-			.all<Row>("SELECT * FROM ingests WHERE ns = ? ORDER BY ref", ns)
-			.map((row) => statusOf(this.#ingestOf(row)));
-	}
+  list(ns: string): IngestStatus[] {
+    return this.#db
+      .all<Row>('SELECT * FROM ingests WHERE ns = ? ORDER BY ref', ns)
+      .map((row) => statusOf(this.#ingestOf(row)));
+  }
 
-	/** Forgets the ingest, its leases too, and deletes its bytes. */
-	remove(ingest: Ingest): void {
-		this.#db.tx(() => forgetIngest(this.#db, ingest));
-		rmSync(ingest.path, { force: true });
-	}
+  /** Forgets the ingest, its leases too, and deletes its bytes. */
+  remove(ingest: Ingest): void {
+    this.#db.tx(() => forgetIngest(this.#db, ingest));
+    rmSync(ingest.path, { force: true });
+  }
 
-	/** Deletes files that no row names. */
-	sweepFiles(): void {
-		for (const name of readdirSync(this.#directory)) {
-			if (this.#db.get("SELECT 1 FROM ingests WHERE id = ?", Number(name)))
-				continue;
-			rmSync(join(this.#directory, name), { force: true, recursive: true });
-		}
-	}
+  /** Deletes files that no row names. */
+  sweepFiles(): void {
+    for (const name of readdirSync(this.#directory)) {
+      if (this.#db.get('SELECT 1 FROM ingests WHERE id = ?', Number(name))) continue;
+      rmSync(join(this.#directory, name), { force: true, recursive: true });
+    }
+  }
 
-	#find(ns: string, ref: string): Ingest | undefined {
-		const row = this.#db.get<Row>(
-			"SELECT * FROM ingests WHERE ns = ? AND ref = ?",
-			ns,
-			ref,
-		);
-		return row && this.#ingestOf(row);
-	}
+  #find(ns: string, ref: string): Ingest | undefined {
+    const row = this.#db.get<Row>('SELECT * FROM ingests WHERE ns = ? AND ref = ?', ns, ref);
+    return row && this.#ingestOf(row);
+  }
 
-	#ingestOf({ id, ns, ref, expected, total, started_at }: Row): Ingest {
-		return {
-			id,
-			ns,
-			ref,
-			expected: expected ?? undefined,
-			total,
-			startedAt: new Date(started_at),
-			path: this.#pathOf(id),
-		};
-	}
+  #ingestOf({ id, ns, ref, expected, total, started_at }: Row): Ingest {
+    return {
+      id,
+      ns,
+      ref,
+      expected: expected ?? undefined,
+      total,
+      startedAt: new Date(started_at),
+      path: this.#pathOf(id),
+    };
+  }
 
-	#pathOf(id: number): string {
-		return join(this.#directory, String(id));
-	}
+  #pathOf(id: number): string {
+    return join(this.#directory, String(id));
+  }
 }
 
 /** Deletes the row and the ref's place in leases; for use inside a transaction. */
 export function forgetIngest(db: Database, { id, ns, ref }: Ingest): void {
-	db.run("DELETE FROM ingests WHERE id = ?", id);
-	db.run(
-		"DELETE FROM lease_resources WHERE ns = ? AND type = 'ingests' AND resource = ?",
-		ns,
-		ref,
-	);
+  db.run('DELETE FROM ingests WHERE id = ?', id);
+  db.run("DELETE FROM lease_resources WHERE ns = ? AND type = 'ingests' AND resource = ?", ns, ref);
 }
 
-function statusOf({
-	ref,
-	startedAt,
-	total,
-	expected,
-	path,
-}: Ingest): IngestStatus {
-	const stat = statSync(path, { throwIfNoEntry: false });
-	return {
-		ref,
-		startedAt,
-		updatedAt: stat?.mtime ?? startedAt,
-		offset: stat?.size ?? 0,
-		total,
-		expected,
-	};
+function statusOf({ ref, startedAt, total, expected, path }: Ingest): IngestStatus {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return {
+    ref,
+    startedAt,
+    updatedAt: stat?.mtime ?? startedAt,
+    offset: stat?.size ?? 0,
+    total,
+    expected,
+  };
 }
 
 function lockKey(ns: string, ref: string): string {
-	return `${ns}\0${ref}`;
+  return `${ns}\0${ref}`;
 }
 
-function settledOrAborted(
-	promise: Promise<void>,
-	signal: AbortSignal,
-): Promise<void> {
-	signal.throwIfAborted();
-	return new Promise((resolve, reject) => {
-		const onAbort = (): void => reject(signal.reason);
-		signal.addEventListener("abort", onAbort, { once: true });
-		promise.then(() => {
-			signal.removeEventListener("abort", onAbort);
-			resolve();
-		});
-	});
+function settledOrAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    void promise.then(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    });
+  });
 }

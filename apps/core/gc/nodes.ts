@@ -1,35 +1,27 @@
 /** What the collector knows by type; a container is always a root and never collected. */
-export type NodeType =
-	| "content"
-	| "snapshot"
-	| "image"
-	| "container"
-	| "ingest";
+export type NodeType = 'content' | 'snapshot' | 'image' | 'container' | 'ingest';
 
 /** One resource of one namespace, as a string so that it serves as a key. */
 export type Node = string & { readonly node: unique symbol };
 
 /** `id` is a digest, `<snapshotter>/<key>`, a name, an id or a ref. */
 export function node(type: NodeType, ns: string, id: string): Node {
-	return `${type}\0${ns}\0${id}` as Node;
+  return `${type}\0${ns}\0${id}` as Node;
 }
 
 /**
  * Everything that can be reached from the roots.
  * @param references what a node keeps alive
  */
-export function reachable(
-	roots: Iterable<Node>,
-	references: (from: Node) => Iterable<Node>,
-): Set<Node> {
-	const seen = new Set(roots);
-	const open = [...seen];
-	for (let from = open.pop(); from !== undefined; from = open.pop()) {
-		for (const to of references(from)) {
-			if (seen.has(to)) continue;
-			seen.add(to);
-			open.push(to);
-		}
-	}
-	return seen;
+export function reachable(roots: Iterable<Node>, references: (from: Node) => Iterable<Node>): Set<Node> {
+  const seen = new Set(roots);
+  const open = [...seen];
+  for (let from = open.pop(); from !== undefined; from = open.pop()) {
+    for (const to of references(from)) {
+      if (seen.has(to)) continue;
+      seen.add(to);
+      open.push(to);
+    }
+  }
+  return seen;
 }

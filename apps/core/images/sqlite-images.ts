@@ -1,263 +1,207 @@
-import { parseDigest } from "#common/digest.ts";
-import { BerthError } from "#common/errors.ts";
-import { labelKeys } from "#common/labels.ts";
-import type { EventPublisher } from "../events/events.ts";
-import type { LeaseStore } from "../leases/store.ts";
-import type { Database } from "../metadata/database.ts";
-import { matcher } from "../metadata/filtering.ts";
-import {
-	cleanLabels,
-	labelsFromColumn,
-	labelsToColumn,
-	mapKeyOf,
-} from "../metadata/labels.ts";
-import type { NamespaceStore } from "../namespaces/store.ts";
-import type { Image, ImageInput, ImageStore, ImageTarget } from "./store.ts";
+import { parseDigest } from '#common/digest.ts';
+import { BerthError } from '#common/errors.ts';
+import { labelKeys } from '#common/labels.ts';
+import type { EventPublisher } from '../events/events.ts';
+import type { LeaseStore } from '../leases/store.ts';
+import type { Database } from '../metadata/database.ts';
+import { matcher } from '../metadata/filtering.ts';
+import { cleanLabels, labelsFromColumn, labelsToColumn, mapKeyOf } from '../metadata/labels.ts';
+import type { NamespaceStore } from '../namespaces/store.ts';
+import type { Image, ImageInput, ImageStore, ImageTarget } from './store.ts';
 
 interface Row {
-	readonly name: string;
-	readonly media_type: string;
-	readonly digest: string;
-	readonly size: number;
-	readonly annotations: string;
-	readonly labels: string;
-	readonly created_at: number;
-	readonly updated_at: number;
+  readonly name: string;
+  readonly media_type: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly annotations: string;
+  readonly labels: string;
+  readonly created_at: number;
+  readonly updated_at: number;
 }
 
 export interface ImageStoreParts {
-	readonly db: Database;
-	readonly namespaces: NamespaceStore;
-	readonly leases: LeaseStore;
-	readonly events: EventPublisher;
-	/** Called when content lost its root: time to collect. */
-	readonly onRelease: () => void;
+  readonly db: Database;
+  readonly namespaces: NamespaceStore;
+  readonly leases: LeaseStore;
+  readonly events: EventPublisher;
+  /** Called when content lost its root: time to collect. */
+  readonly onRelease: () => void;
 }
 
 export class SqliteImageStore implements ImageStore {
-	readonly #db: Database;
-	readonly #parts: ImageStoreParts;
+  readonly #db: Database;
+  readonly #parts: ImageStoreParts;
 
-	constructor(parts: ImageStoreParts) {
-		this.#db = parts.db;
-		this.#parts = parts;
-	}
+  constructor(parts: ImageStoreParts) {
+    this.#db = parts.db;
+    this.#parts = parts;
+  }
 
-	get(ns: string, name: string): Image {
-		const row = this.#db.get<Row>(
-			"SELECT * FROM images WHERE ns = ? AND name = ?",
-			ns,
-			name,
-		);
-		if (!row) throw notFound(name);
-		return imageOf(row);
-	}
+  get(ns: string, name: string): Image {
+    const row = this.#db.get<Row>('SELECT * FROM images WHERE ns = ? AND name = ?', ns, name);
+    if (!row) throw notFound(name);
+    return imageOf(row);
+  }
 
-	list(ns: string, filters?: readonly string[]): Image[] {
-		const matches = matcher(filters);
-		return this.#db
-			.all<Row>("SELECT * FROM images WHERE ns = ? ORDER BY name", ns)
-			.map(imageOf)
-			.filter((image) => {
-				const { name, target, labels } = image;
-				const fields = {
-					name,
-					"target.digest": target.digest,
-					"target.mediatype": target.mediaType,
-				};
-				return matches({
-					fields,
-					maps: { labels, annotations: target.annotations ?? {} },
-				});
-			});
-	}
+  list(ns: string, filters?: readonly string[]): Image[] {
+    const matches = matcher(filters);
+    return this.#db
+      .all<Row>('SELECT * FROM images WHERE ns = ? ORDER BY name', ns)
+      .map(imageOf)
+      .filter((image) => {
+        const { name, target, labels } = image;
+        const fields = {
+          name,
+          'target.digest': target.digest,
+          'target.mediatype': target.mediaType,
+        };
+        return matches({
+          fields,
+          maps: { labels, annotations: target.annotations ?? {} },
+        });
+      });
+  }
 
-	create(ns: string, input: ImageInput, lease?: string): Image {
-		const now = new Date();
-		const image = { ...checked(input), createdAt: now, updatedAt: now };
-		this.#db.tx(() => {
-			this.#parts.namespaces.ensure(ns);
-			this.#lease(ns, image, lease);
-			const { changes } = this.#db.run(
-				`INSERT INTO images (ns, name, media_type, digest, size, annotations, labels, created_at, updated_at)
+  create(ns: string, input: ImageInput, lease?: string): Image {
+    const now = new Date();
+    const image = { ...checked(input), createdAt: now, updatedAt: now };
+    this.#db.tx(() => {
+      this.#parts.namespaces.ensure(ns);
+      this.#lease(ns, image, lease);
+      const { changes } = this.#db.run(
+        `INSERT INTO images (ns, name, media_type, digest, size, annotations, labels, created_at, updated_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-				ns,
-				image.name,
-				image.target.mediaType,
-				image.target.digest,
-				image.target.size,
-				labelsToColumn(image.target.annotations ?? {}),
-				labelsToColumn(image.labels),
-				now.getTime(),
-				now.getTime(),
-			);
-			if (changes === 0)
-				throw new BerthError(
-					"already_exists",
-					`image "${image.name}" already exists`,
-				);
-		});
-		const { name, labels } = image;
-		this.#parts.events.publishTyped(
-			ns,
-			"/images/create",
-			"containerd.services.images.v1.ImageCreate",
-			{ name, labels },
-		);
-		return image;
-	}
+        ns,
+        image.name,
+        image.target.mediaType,
+        image.target.digest,
+        image.target.size,
+        labelsToColumn(image.target.annotations ?? {}),
+        labelsToColumn(image.labels),
+        now.getTime(),
+        now.getTime(),
+      );
+      if (changes === 0) throw new BerthError('already_exists', `image "${image.name}" already exists`);
+    });
+    const { name, labels } = image;
+    this.#parts.events.publishTyped(ns, '/images/create', 'containerd.services.images.v1.ImageCreate', {
+      name,
+      labels,
+    });
+    return image;
+  }
 
-	update(ns: string, input: ImageInput, fieldpaths?: readonly string[]): Image {
-		if (input.name === "")
-			throw new BerthError(
-				"invalid_argument",
-				"image name is required for update",
-			);
-		const updated = this.#db.tx(() => {
-			const current = this.get(ns, input.name);
-			const image = {
-				...checked(masked(current, input, fieldpaths)),
-				createdAt: current.createdAt,
-				updatedAt: new Date(),
-			};
-			this.#db.run(
-				`UPDATE images SET media_type = ?, digest = ?, size = ?, annotations = ?, labels = ?, updated_at = ?
+  update(ns: string, input: ImageInput, fieldpaths?: readonly string[]): Image {
+    if (input.name === '') throw new BerthError('invalid_argument', 'image name is required for update');
+    const updated = this.#db.tx(() => {
+      const current = this.get(ns, input.name);
+      const image = {
+        ...checked(masked(current, input, fieldpaths)),
+        createdAt: current.createdAt,
+        updatedAt: new Date(),
+      };
+      this.#db.run(
+        `UPDATE images SET media_type = ?, digest = ?, size = ?, annotations = ?, labels = ?, updated_at = ?
          WHERE ns = ? AND name = ?`,
-				image.target.mediaType,
-				image.target.digest,
-				image.target.size,
-				labelsToColumn(image.target.annotations ?? {}),
-				labelsToColumn(image.labels),
-				image.updatedAt.getTime(),
-				ns,
-				image.name,
-			);
-			if (current.target.digest !== image.target.digest)
-				this.#db.afterCommit(this.#parts.onRelease);
-			return image;
-		});
-		const { name, labels } = updated;
-		this.#parts.events.publishTyped(
-			ns,
-			"/images/update",
-			"containerd.services.images.v1.ImageUpdate",
-			{ name, labels },
-		);
-		return updated;
-	}
+        image.target.mediaType,
+        image.target.digest,
+        image.target.size,
+        labelsToColumn(image.target.annotations ?? {}),
+        labelsToColumn(image.labels),
+        image.updatedAt.getTime(),
+        ns,
+        image.name,
+      );
+      if (current.target.digest !== image.target.digest) this.#db.afterCommit(this.#parts.onRelease);
+      return image;
+    });
+    const { name, labels } = updated;
+    this.#parts.events.publishTyped(ns, '/images/update', 'containerd.services.images.v1.ImageUpdate', {
+      name,
+      labels,
+    });
+    return updated;
+  }
 
-	delete(ns: string, name: string, target?: string): void {
-		this.#db.tx(() => {
-			const current = this.get(ns, name);
-			if (target && current.target.digest !== target) {
-				throw new BerthError(
-					"not_found",
-					`image "${name}" has target ${current.target.digest}, not ${target}`,
-				);
-			}
-			this.#db.run("DELETE FROM images WHERE ns = ? AND name = ?", ns, name);
-		});
-		this.#parts.events.publishTyped(
-			ns,
-			"/images/delete",
-			"containerd.services.images.v1.ImageDelete",
-			{ name },
-		);
-		this.#parts.onRelease();
-	}
+  delete(ns: string, name: string, target?: string): void {
+    this.#db.tx(() => {
+      const current = this.get(ns, name);
+      if (target && current.target.digest !== target) {
+        throw new BerthError('not_found', `image "${name}" has target ${current.target.digest}, not ${target}`);
+      }
+      this.#db.run('DELETE FROM images WHERE ns = ? AND name = ?', ns, name);
+    });
+    this.#parts.events.publishTyped(ns, '/images/delete', 'containerd.services.images.v1.ImageDelete', { name });
+    this.#parts.onRelease();
+  }
 
-	/** An image that never expires is a root by itself and needs no lease. */
-	#lease(ns: string, image: Image, lease: string | undefined): void {
-		if (!lease || !(labelKeys.gcExpire in image.labels)) return;
-		this.#parts.leases.addResource(ns, lease, {
-			type: "images",
-			id: image.name,
-		});
-	}
+  /** An image that never expires is a root by itself and needs no lease. */
+  #lease(ns: string, image: Image, lease: string | undefined): void {
+    if (!lease || !(labelKeys.gcExpire in image.labels)) return;
+    this.#parts.leases.addResource(ns, lease, {
+      type: 'images',
+      id: image.name,
+    });
+  }
 }
 
-function masked(
-	current: Image,
-	input: ImageInput,
-	fieldpaths: readonly string[] | undefined,
-): ImageInput {
-	if (!fieldpaths?.length) return input;
-	let { target } = current;
-	let labels = current.labels;
-	for (const path of fieldpaths) {
-		const label = mapKeyOf(path, "labels");
-		const annotation = mapKeyOf(path, "annotations");
-		if (label !== undefined)
-			labels = { ...labels, [label]: input.labels?.[label] ?? "" };
-		else if (annotation !== undefined) {
-			const value = input.target.annotations?.[annotation] ?? "";
-			target = {
-				...target,
-				annotations: { ...target.annotations, [annotation]: value },
-			};
-		} else if (path === "labels") labels = input.labels ?? {};
-		else if (path === "target") target = input.target;
-		else if (path === "annotations")
-			target = { ...target, annotations: input.target.annotations ?? {} };
-		else
-			throw new BerthError(
-				"invalid_argument",
-				`cannot update field "${path}" of image "${current.name}"`,
-			);
-	}
-	return { name: current.name, target, labels };
+function masked(current: Image, input: ImageInput, fieldpaths: readonly string[] | undefined): ImageInput {
+  if (!fieldpaths?.length) return input;
+  let { target } = current;
+  let labels = current.labels;
+  for (const path of fieldpaths) {
+    const label = mapKeyOf(path, 'labels');
+    const annotation = mapKeyOf(path, 'annotations');
+    if (label !== undefined) labels = { ...labels, [label]: input.labels?.[label] ?? '' };
+    else if (annotation !== undefined) {
+      const value = input.target.annotations?.[annotation] ?? '';
+      target = {
+        ...target,
+        annotations: { ...target.annotations, [annotation]: value },
+      };
+    } else if (path === 'labels') labels = input.labels ?? {};
+    else if (path === 'target') target = input.target;
+    else if (path === 'annotations') target = { ...target, annotations: input.target.annotations ?? {} };
+    else throw new BerthError('invalid_argument', `cannot update field "${path}" of image "${current.name}"`);
+  }
+  return { name: current.name, target, labels };
 }
 
-function checked({
-	name,
-	target,
-	labels,
-}: ImageInput): Pick<Image, "name" | "target" | "labels"> {
-	if (name === "")
-		throw new BerthError("invalid_argument", "image name must not be empty");
-	return {
-		name,
-		target: checkedTarget(name, target),
-		labels: cleanLabels(labels),
-	};
+function checked({ name, target, labels }: ImageInput): Pick<Image, 'name' | 'target' | 'labels'> {
+  if (name === '') throw new BerthError('invalid_argument', 'image name must not be empty');
+  return {
+    name,
+    target: checkedTarget(name, target),
+    labels: cleanLabels(labels),
+  };
 }
 
 function checkedTarget(name: string, target: ImageTarget): ImageTarget {
-	parseDigest(target.digest);
-	if (!(target.size > 0))
-		throw new BerthError(
-			"invalid_argument",
-			`image "${name}": target size must be above zero`,
-		);
-	if (target.mediaType === "")
-		throw new BerthError(
-			"invalid_argument",
-			`image "${name}": target media type must be set`,
-		);
-	const { digest, size, mediaType } = target;
-	const annotations = Object.fromEntries(
-		Object.entries(target.annotations ?? {}).filter(
-			([, value]) => value !== "",
-		),
-	);
-	return { digest, size, mediaType, annotations };
+  parseDigest(target.digest);
+  if (!(target.size > 0)) throw new BerthError('invalid_argument', `image "${name}": target size must be above zero`);
+  if (target.mediaType === '')
+    throw new BerthError('invalid_argument', `image "${name}": target media type must be set`);
+  const { digest, size, mediaType } = target;
+  const annotations = Object.fromEntries(Object.entries(target.annotations ?? {}).filter(([, value]) => value !== ''));
+  return { digest, size, mediaType, annotations };
 }
 
 function imageOf(row: Row): Image {
-	return {
-		name: row.name,
-		target: {
-			mediaType: row.media_type,
-			digest: row.digest,
-			size: row.size,
-			annotations: labelsFromColumn(row.annotations),
-		},
-		labels: labelsFromColumn(row.labels),
-		createdAt: new Date(row.created_at),
-		updatedAt: new Date(row.updated_at),
-	};
+  return {
+    name: row.name,
+    target: {
+      mediaType: row.media_type,
+      digest: row.digest,
+      size: row.size,
+      annotations: labelsFromColumn(row.annotations),
+    },
+    labels: labelsFromColumn(row.labels),
+    createdAt: new Date(row.created_at),
+    updatedAt: new Date(row.updated_at),
+  };
 }
 
 function notFound(name: string): BerthError {
-	return new BerthError("not_found", `image "${name}" not found`);
+  return new BerthError('not_found', `image "${name}" not found`);
 }

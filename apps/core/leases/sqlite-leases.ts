@@ -1,180 +1,150 @@
-import { randomBytes } from "node:crypto";
-import { isDigest } from "#common/digest.ts";
-import { BerthError, isCode } from "#common/errors.ts";
-import { type Labels, labelKeys } from "#common/labels.ts";
-import type { Database } from "../metadata/database.ts";
-import { matcher } from "../metadata/filtering.ts";
-import {
-	cleanLabels,
-	labelsFromColumn,
-	labelsToColumn,
-} from "../metadata/labels.ts";
-import type { NamespaceStore } from "../namespaces/store.ts";
-import type { Lease, LeaseResource, LeaseStore, WithLease } from "./store.ts";
+import { randomBytes } from 'node:crypto';
+import { isDigest } from '#common/digest.ts';
+import { BerthError, isCode } from '#common/errors.ts';
+import { type Labels, labelKeys } from '#common/labels.ts';
+import type { Database } from '../metadata/database.ts';
+import { matcher } from '../metadata/filtering.ts';
+import { cleanLabels, labelsFromColumn, labelsToColumn } from '../metadata/labels.ts';
+import type { NamespaceStore } from '../namespaces/store.ts';
+import type { Lease, LeaseResource, LeaseStore, WithLease } from './store.ts';
 
 const temporaryLeaseHours = 24;
 
 interface Row {
-	readonly id: string;
-	readonly labels: string;
-	readonly created_at: number;
+  readonly id: string;
+  readonly labels: string;
+  readonly created_at: number;
 }
 
 export class SqliteLeaseStore implements LeaseStore {
-	readonly #db: Database;
-	readonly #namespaces: NamespaceStore;
-	readonly #onRelease: () => void;
+  readonly #db: Database;
+  readonly #namespaces: NamespaceStore;
+  readonly #onRelease: () => void;
 
-	/** `onRelease` is called when resources lost a protection: time to collect. */
-	constructor(db: Database, namespaces: NamespaceStore, onRelease: () => void) {
-		this.#db = db;
-		this.#namespaces = namespaces;
-		this.#onRelease = onRelease;
-	}
+  /** `onRelease` is called when resources lost a protection: time to collect. */
+  constructor(db: Database, namespaces: NamespaceStore, onRelease: () => void) {
+    this.#db = db;
+    this.#namespaces = namespaces;
+    this.#onRelease = onRelease;
+  }
 
-	create(ns: string, id: string, labels?: Labels): Lease {
-		if (id === "")
-			throw new BerthError("invalid_argument", "a lease needs an id");
-		const lease = { id, createdAt: new Date(), labels: cleanLabels(labels) };
-		return this.#db.tx(() => {
-			this.#namespaces.ensure(ns);
-			const { changes } = this.#db.run(
-				"INSERT INTO leases (ns, id, labels, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-				ns,
-				id,
-				labelsToColumn(lease.labels),
-				lease.createdAt.getTime(),
-			);
-			if (changes === 0)
-				throw new BerthError("already_exists", `lease "${id}" already exists`);
-			return lease;
-		});
-	}
+  create(ns: string, id: string, labels?: Labels): Lease {
+    if (id === '') throw new BerthError('invalid_argument', 'a lease needs an id');
+    const lease = { id, createdAt: new Date(), labels: cleanLabels(labels) };
+    return this.#db.tx(() => {
+      this.#namespaces.ensure(ns);
+      const { changes } = this.#db.run(
+        'INSERT INTO leases (ns, id, labels, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+        ns,
+        id,
+        labelsToColumn(lease.labels),
+        lease.createdAt.getTime(),
+      );
+      if (changes === 0) throw new BerthError('already_exists', `lease "${id}" already exists`);
+      return lease;
+    });
+  }
 
-	delete(ns: string, id: string): void {
-		const { changes } = this.#db.run(
-			"DELETE FROM leases WHERE ns = ? AND id = ?",
-			ns,
-			id,
-		);
-		if (changes === 0) throw notFound(id);
-		this.#onRelease();
-	}
+  delete(ns: string, id: string): void {
+    const { changes } = this.#db.run('DELETE FROM leases WHERE ns = ? AND id = ?', ns, id);
+    if (changes === 0) throw notFound(id);
+    this.#onRelease();
+  }
 
-	list(ns: string, filters?: readonly string[]): Lease[] {
-		const matches = matcher(filters);
-		return this.#db
-			.all<Row>(
-				"SELECT id, labels, created_at FROM leases WHERE ns = ? ORDER BY id",
-				ns,
-			)
-			.map((row) => ({
-				id: row.id,
-				createdAt: new Date(row.created_at),
-				labels: labelsFromColumn(row.labels),
-			}))
-			.filter(({ id, labels }) =>
-				matches({ fields: { id }, maps: { labels } }),
-			);
-	}
+  list(ns: string, filters?: readonly string[]): Lease[] {
+    const matches = matcher(filters);
+    return this.#db
+      .all<Row>('SELECT id, labels, created_at FROM leases WHERE ns = ? ORDER BY id', ns)
+      .map((row) => ({
+        id: row.id,
+        createdAt: new Date(row.created_at),
+        labels: labelsFromColumn(row.labels),
+      }))
+      .filter(({ id, labels }) => matches({ fields: { id }, maps: { labels } }));
+  }
 
-	addResource(ns: string, id: string, resource: LeaseResource): void {
-		validateResource(resource);
-		this.#db.tx(() => {
-			this.#require(ns, id);
-			this.#db.run(
-				"INSERT INTO lease_resources (ns, lease, type, resource) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-				ns,
-				id,
-				resource.type,
-				resource.id,
-			);
-		});
-	}
+  addResource(ns: string, id: string, resource: LeaseResource): void {
+    validateResource(resource);
+    this.#db.tx(() => {
+      this.#require(ns, id);
+      this.#db.run(
+        'INSERT INTO lease_resources (ns, lease, type, resource) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+        ns,
+        id,
+        resource.type,
+        resource.id,
+      );
+    });
+  }
 
-	deleteResource(ns: string, id: string, resource: LeaseResource): void {
-		validateResource(resource);
-		this.#db.tx(() => {
-			this.#require(ns, id);
-			this.#db.run(
-				"DELETE FROM lease_resources WHERE ns = ? AND lease = ? AND type = ? AND resource = ?",
-				ns,
-				id,
-				resource.type,
-				resource.id,
-			);
-			this.#db.afterCommit(this.#onRelease);
-		});
-	}
+  deleteResource(ns: string, id: string, resource: LeaseResource): void {
+    validateResource(resource);
+    this.#db.tx(() => {
+      this.#require(ns, id);
+      this.#db.run(
+        'DELETE FROM lease_resources WHERE ns = ? AND lease = ? AND type = ? AND resource = ?',
+        ns,
+        id,
+        resource.type,
+        resource.id,
+      );
+      this.#db.afterCommit(this.#onRelease);
+    });
+  }
 
-	resources(ns: string, id: string): LeaseResource[] {
-		this.#require(ns, id);
-		return this.#db.all<LeaseResource>(
-			"SELECT type, resource AS id FROM lease_resources WHERE ns = ? AND lease = ? ORDER BY type, resource",
-			ns,
-			id,
-		);
-	}
+  resources(ns: string, id: string): LeaseResource[] {
+    this.#require(ns, id);
+    return this.#db.all<LeaseResource>(
+      'SELECT type, resource AS id FROM lease_resources WHERE ns = ? AND lease = ? ORDER BY type, resource',
+      ns,
+      id,
+    );
+  }
 
-	readonly withLease: WithLease = async (ns, use) => {
-		const id = `berth-${Date.now()}-${randomBytes(4).toString("hex")}`;
-		const expires = new Date(
-			Date.now() + temporaryLeaseHours * 3_600_000,
-		).toISOString();
-		this.create(ns, id, { [labelKeys.gcExpire]: expires });
-		try {
-			return await use(id);
-		} finally {
-			try {
-				this.delete(ns, id);
-			} catch (error) {
-				// Gone already is what was wanted: its namespace may have been deleted meanwhile.
-				if (!isCode(error, "not_found")) throw error;
-			}
-		}
-	};
+  readonly withLease: WithLease = async (ns, use) => {
+    const id = `berth-${Date.now()}-${randomBytes(4).toString('hex')}`;
+    const expires = new Date(Date.now() + temporaryLeaseHours * 3_600_000).toISOString();
+    this.create(ns, id, { [labelKeys.gcExpire]: expires });
+    // Gone already is what was wanted: its namespace may have been deleted meanwhile.
+    using _ = {
+      [Symbol.dispose]: () => {
+        try {
+          this.delete(ns, id);
+        } catch (error) {
+          if (!isCode(error, 'not_found')) throw error;
+        }
+      },
+    };
+    return await use(id);
+  };
 
-	#require(ns: string, id: string): void {
-		if (!this.#db.get("SELECT 1 FROM leases WHERE ns = ? AND id = ?", ns, id))
-			throw notFound(id);
-	}
+  #require(ns: string, id: string): void {
+    if (!this.#db.get('SELECT 1 FROM leases WHERE ns = ? AND id = ?', ns, id)) throw notFound(id);
+  }
 }
 
 /** The types of containerd's lease manager: `content`, `ingests`, `images`, `snapshots/<snapshotter>`. */
 function validateResource({ type, id }: LeaseResource): void {
-	const [kind, ...rest] = type.split("/");
-	switch (kind) {
-		case "content":
-		case "ingests":
-		case "images":
-			if (rest.length > 0)
-				throw new BerthError(
-					"invalid_argument",
-					`invalid resource type "${type}"`,
-				);
-			if (kind === "content" && !isDigest(id)) {
-				throw new BerthError(
-					"invalid_argument",
-					`invalid content resource id "${id}": not a digest`,
-				);
-			}
-			return;
-		case "snapshots":
-			if (rest.length !== 1 || rest[0] === "") {
-				throw new BerthError(
-					"invalid_argument",
-					`invalid snapshot resource type "${type}": name the snapshotter`,
-				);
-			}
-			return;
-		default:
-			throw new BerthError(
-				"unimplemented",
-				`resource type "${type}" is not supported`,
-			);
-	}
+  const [kind, ...rest] = type.split('/');
+  switch (kind) {
+    case 'content':
+    case 'ingests':
+    case 'images':
+      if (rest.length > 0) throw new BerthError('invalid_argument', `invalid resource type "${type}"`);
+      if (kind === 'content' && !isDigest(id)) {
+        throw new BerthError('invalid_argument', `invalid content resource id "${id}": not a digest`);
+      }
+      return;
+    case 'snapshots':
+      if (rest.length !== 1 || rest[0] === '') {
+        throw new BerthError('invalid_argument', `invalid snapshot resource type "${type}": name the snapshotter`);
+      }
+      return;
+    default:
+      throw new BerthError('unimplemented', `resource type "${type}" is not supported`);
+  }
 }
 
 function notFound(id: string): BerthError {
-	return new BerthError("not_found", `lease "${id}" not found`);
+  return new BerthError('not_found', `lease "${id}" not found`);
 }

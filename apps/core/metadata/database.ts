@@ -1,12 +1,8 @@
-import { close, fdatasync, openSync } from "node:fs";
-import {
-	DatabaseSync,
-	type SQLInputValue,
-	type StatementSync,
-} from "node:sqlite";
-import { promisify } from "node:util";
-import { BerthError } from "#common/errors.ts";
-import { applicationId, migrations } from "./schema.ts";
+import { close, fdatasync, openSync } from 'node:fs';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { promisify } from 'node:util';
+import { BerthError } from '#common/errors.ts';
+import { applicationId, migrations } from './schema.ts';
 
 const sync = promisify(fdatasync);
 
@@ -21,116 +17,111 @@ const sync = promisify(fdatasync);
  * that syncs by itself would hold the whole daemon for some 3 ms on ordinary disks.
  */
 export class Database implements Disposable {
-	readonly path: string;
-	readonly #db: DatabaseSync;
-	readonly #statements = new Map<string, StatementSync>();
-	readonly #walFd: number;
-	#inTransaction = false;
-	#afterCommit: (() => void)[] = [];
-	#syncing: Promise<void> | undefined;
-	#nextSync: Promise<void> | undefined;
+  readonly path: string;
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  readonly #walFd: number;
+  #inTransaction = false;
+  #afterCommit: (() => void)[] = [];
+  #syncing: Promise<void> | undefined;
+  #nextSync: Promise<void> | undefined;
 
-	/** Use {@link openDatabase}. `walFd` is an open descriptor of the write-ahead log, owned by the database from now on. */
-	constructor(path: string, db: DatabaseSync, walFd: number) {
-		this.path = path;
-		this.#db = db;
-		this.#walFd = walFd;
-	}
+  /** Use {@link openDatabase}. `walFd` is an open descriptor of the write-ahead log, owned by the database from now on. */
+  constructor(path: string, db: DatabaseSync, walFd: number) {
+    this.path = path;
+    this.#db = db;
+    this.#walFd = walFd;
+  }
 
-	/** A prepared statement, kept for the next caller with the same text. */
-	prepare(sql: string): StatementSync {
-		let statement = this.#statements.get(sql);
-		if (!statement) {
-			statement = this.#db.prepare(sql);
-			this.#statements.set(sql, statement);
-		}
-		return statement;
-	}
+  /** A prepared statement, kept for the next caller with the same text. */
+  prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (!statement) {
+      statement = this.#db.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
 
-	/** The first row, if any. */
-	get<Row>(sql: string, ...params: SQLInputValue[]): Row | undefined {
-		return this.prepare(sql).get(...params) as Row | undefined;
-	}
+  /** The first row, if any. */
+  get<Row>(sql: string, ...params: SQLInputValue[]): Row | undefined {
+    return this.prepare(sql).get(...params) as Row | undefined;
+  }
 
-	all<Row>(sql: string, ...params: SQLInputValue[]): Row[] {
-		return this.prepare(sql).all(...params) as Row[];
-	}
+  all<Row>(sql: string, ...params: SQLInputValue[]): Row[] {
+    return this.prepare(sql).all(...params) as Row[];
+  }
 
-	/** Runs a change; answers the number of rows it touched and the id of the row it inserted. */
-	run(
-		sql: string,
-		...params: SQLInputValue[]
-	): { changes: number; lastInsertRowid: number } {
-		const { changes, lastInsertRowid } = this.#guard(() =>
-			this.prepare(sql).run(...params),
-		);
-		return {
-			changes: Number(changes),
-			lastInsertRowid: Number(lastInsertRowid),
-		};
-	}
+  /** Runs a change; answers the number of rows it touched and the id of the row it inserted. */
+  run(sql: string, ...params: SQLInputValue[]): { changes: number; lastInsertRowid: number } {
+    const { changes, lastInsertRowid } = this.#guard(() => this.prepare(sql).run(...params));
+    return {
+      changes: Number(changes),
+      lastInsertRowid: Number(lastInsertRowid),
+    };
+  }
 
-	/**
-	 * All of `fn`'s changes or none. `fn` must be synchronous. Inside another transaction it joins that one.
-	 * @throws what `fn` throws; resource_exhausted or failed_precondition when the disk is full or read-only.
-	 */
-	tx<T>(fn: () => T): T {
-		if (this.#inTransaction) return fn();
-		this.#guard(() => this.prepare("BEGIN IMMEDIATE").run());
-		this.#inTransaction = true;
-		let result: T;
-		try {
-			result = fn();
-			this.#guard(() => this.prepare("COMMIT").run());
-		} catch (error) {
-			this.#afterCommit = [];
-			if (this.#db.isTransaction) this.prepare("ROLLBACK").run();
-			throw error;
-		} finally {
-			this.#inTransaction = false;
-		}
-		const callbacks = this.#afterCommit;
-		this.#afterCommit = [];
-		for (const callback of callbacks) callback();
-		return result;
-	}
+  /**
+   * All of `fn`'s changes or none. `fn` must be synchronous. Inside another transaction it joins that one.
+   * @throws what `fn` throws; resource_exhausted or failed_precondition when the disk is full or read-only.
+   */
+  tx<T>(fn: () => T): T {
+    if (this.#inTransaction) return fn();
+    this.#guard(() => this.prepare('BEGIN IMMEDIATE').run());
+    this.#inTransaction = true;
+    let result: T;
+    try {
+      result = fn();
+      this.#guard(() => this.prepare('COMMIT').run());
+    } catch (error) {
+      this.#afterCommit = [];
+      if (this.#db.isTransaction) this.prepare('ROLLBACK').run();
+      throw error;
+    } finally {
+      this.#inTransaction = false;
+    }
+    const callbacks = this.#afterCommit;
+    this.#afterCommit = [];
+    for (const callback of callbacks) callback();
+    return result;
+  }
 
-	/** Runs `callback` once the transaction under way is committed, at once outside of one, never after a rollback. */
-	afterCommit(callback: () => void): void {
-		if (this.#inTransaction) this.#afterCommit.push(callback);
-		else callback();
-	}
+  /** Runs `callback` once the transaction under way is committed, at once outside of one, never after a rollback. */
+  afterCommit(callback: () => void): void {
+    if (this.#inTransaction) this.#afterCommit.push(callback);
+    else callback();
+  }
 
-	/** Resolves when every commit made so far would survive a power cut. */
-	durable(): Promise<void> {
-		// A sync that has begun may have missed the newest commit: wait for the one after it, together with all others.
-		this.#nextSync ??= (this.#syncing ?? Promise.resolve()).then(() => {
-			this.#syncing = this.#nextSync;
-			this.#nextSync = undefined;
-			return sync(this.#walFd).catch((error: unknown) => {
-				throw BerthError.from(error, `sync ${this.path}-wal`);
-			});
-		});
-		return this.#nextSync;
-	}
+  /** Resolves when every commit made so far would survive a power cut. */
+  durable(): Promise<void> {
+    // A sync that has begun may have missed the newest commit: wait for the one after it, together with all others.
+    this.#nextSync ??= (this.#syncing ?? Promise.resolve()).then(() => {
+      this.#syncing = this.#nextSync;
+      this.#nextSync = undefined;
+      return sync(this.#walFd).catch((error: unknown) => {
+        throw BerthError.from(error, `sync ${this.path}-wal`);
+      });
+    });
+    return this.#nextSync;
+  }
 
-	close(): void {
-		this.#statements.clear();
-		this.#db.close();
-		close(this.#walFd, () => {});
-	}
+  close(): void {
+    this.#statements.clear();
+    this.#db.close();
+    close(this.#walFd, () => {});
+  }
 
-	[Symbol.dispose](): void {
-		this.close();
-	}
+  [Symbol.dispose](): void {
+    this.close();
+  }
 
-	#guard<T>(fn: () => T): T {
-		try {
-			return fn();
-		} catch (error) {
-			throw databaseError(error, this.path);
-		}
-	}
+  #guard<T>(fn: () => T): T {
+    try {
+      return fn();
+    } catch (error) {
+      throw databaseError(error, this.path);
+    }
+  }
 }
 
 /**
@@ -139,130 +130,109 @@ export class Database implements Disposable {
  *   with path and remedy.
  */
 export function openDatabase(path: string): Database {
-	let db: DatabaseSync | undefined;
-	try {
-		db = new DatabaseSync(path, {
-			timeout: 5000,
-			enableForeignKeyConstraints: true,
-		});
-		db.exec(
-			"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;",
-		);
-		check(db, path);
-		migrate(db, path);
-		// Only the log may be opened beside SQLite: closing a descriptor of the database itself would drop SQLite's locks.
-		return new Database(path, db, openSync(`${path}-wal`, "r+"));
-	} catch (error) {
-		if (db?.isOpen) db.close();
-		throw databaseError(error, path);
-	}
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, {
+      timeout: 5000,
+      enableForeignKeyConstraints: true,
+    });
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;');
+    check(db, path);
+    migrate(db, path);
+    // Only the log may be opened beside SQLite: closing a descriptor of the database itself would drop SQLite's locks.
+    return new Database(path, db, openSync(`${path}-wal`, 'r+'));
+  } catch (error) {
+    if (db?.isOpen) db.close();
+    throw databaseError(error, path);
+  }
 }
 
 function check(db: DatabaseSync, path: string): void {
-	const { application_id: id } = db.prepare("PRAGMA application_id").get() as {
-		application_id: number;
-	};
-	const { user_version: version } = db.prepare("PRAGMA user_version").get() as {
-		user_version: number;
-	};
-	const foreign = id !== applicationId && (id !== 0 || version !== 0);
-	if (foreign) {
-		throw new BerthError(
-			"failed_precondition",
-			`${path} is not a Berth database: move it away or choose another root`,
-		);
-	}
-	if (version > migrations.length) {
-		throw new BerthError(
-			"failed_precondition",
-			`${path} has schema version ${version}, this berthd knows up to ${migrations.length}: start the newer berthd that wrote it`,
-		);
-	}
-	const rows = db.prepare("PRAGMA quick_check(1)").all() as {
-		quick_check: string;
-	}[];
-	const finding = rows[0]?.quick_check;
-	if (finding !== "ok") throw damaged(path, finding);
+  const { application_id: id } = db.prepare('PRAGMA application_id').get() as {
+    application_id: number;
+  };
+  const { user_version: version } = db.prepare('PRAGMA user_version').get() as {
+    user_version: number;
+  };
+  const foreign = id !== applicationId && (id !== 0 || version !== 0);
+  if (foreign) {
+    throw new BerthError('failed_precondition', `${path} is not a Berth database: move it away or choose another root`);
+  }
+  if (version > migrations.length) {
+    throw new BerthError(
+      'failed_precondition',
+      `${path} has schema version ${version}, this berthd knows up to ${migrations.length}: start the newer berthd that wrote it`,
+    );
+  }
+  const rows = db.prepare('PRAGMA quick_check(1)').all() as {
+    quick_check: string;
+  }[];
+  const finding = rows[0]?.quick_check;
+  if (finding !== 'ok') throw damaged(path, finding);
 }
 
 function migrate(db: DatabaseSync, path: string): void {
-	const { user_version: version } = db.prepare("PRAGMA user_version").get() as {
-		user_version: number;
-	};
-	for (const [index, script] of migrations.entries()) {
-		if (index < version) continue;
-		try {
-			db.exec(
-				`BEGIN IMMEDIATE; ${script}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${index + 1}; COMMIT`,
-			);
-		} catch (error) {
-			throw new BerthError(
-				"internal",
-				`${path}: cannot migrate to schema version ${index + 1}`,
-				{ cause: error },
-			);
-		}
-	}
+  const { user_version: version } = db.prepare('PRAGMA user_version').get() as {
+    user_version: number;
+  };
+  for (const [index, script] of migrations.entries()) {
+    if (index < version) continue;
+    try {
+      db.exec(
+        `BEGIN IMMEDIATE; ${script}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${index + 1}; COMMIT`,
+      );
+    } catch (error) {
+      throw new BerthError('internal', `${path}: cannot migrate to schema version ${index + 1}`, { cause: error });
+    }
+  }
 }
 
-function damaged(
-	path: string,
-	finding: string | undefined,
-	cause?: unknown,
-): BerthError {
-	return new BerthError(
-		"data_loss",
-		`database ${path} is damaged${finding ? ` (${finding})` : ""}: restore it from a backup, or move it and ${path}-wal away to start with an empty one`,
-		{ cause },
-	);
+function damaged(path: string, finding: string | undefined, cause?: unknown): BerthError {
+  return new BerthError(
+    'data_loss',
+    `database ${path} is damaged${finding ? ` (${finding})` : ''}: restore it from a backup, or move it and ${path}-wal away to start with an empty one`,
+    { cause },
+  );
 }
 
 /** SQLite's primary result codes, https://www.sqlite.org/rescode.html */
 const resultCode = {
-	readonly: 8,
-	ioerr: 10,
-	corrupt: 11,
-	full: 13,
-	cantopen: 14,
-	notadb: 26,
+  readonly: 8,
+  ioerr: 10,
+  corrupt: 11,
+  full: 13,
+  cantopen: 14,
+  notadb: 26,
 } as const;
 
 function databaseError(error: unknown, path: string): unknown {
-	if (error instanceof BerthError || !isSqliteError(error)) return error;
-	switch (error.errcode & 0xff) {
-		case resultCode.corrupt:
-		case resultCode.notadb:
-			return damaged(path, error.message, error);
-		case resultCode.full:
-			return new BerthError(
-				"resource_exhausted",
-				`no space left for ${path}: free space on its file system`,
-				{ cause: error },
-			);
-		case resultCode.readonly:
-		case resultCode.cantopen:
-			return new BerthError(
-				"failed_precondition",
-				`cannot write ${path} (${error.message}): make its directory writable for this user or choose another root`,
-				{ cause: error },
-			);
-		case resultCode.ioerr:
-			return new BerthError(
-				"unavailable",
-				`${path}: ${error.message}: check the disk and the space left on it`,
-				{ cause: error },
-			);
-		default:
-			return new BerthError("internal", `${path}: ${error.message}`, {
-				cause: error,
-			});
-	}
+  if (error instanceof BerthError || !isSqliteError(error)) return error;
+  switch (error.errcode & 0xff) {
+    case resultCode.corrupt:
+    case resultCode.notadb:
+      return damaged(path, error.message, error);
+    case resultCode.full:
+      return new BerthError('resource_exhausted', `no space left for ${path}: free space on its file system`, {
+        cause: error,
+      });
+    case resultCode.readonly:
+    case resultCode.cantopen:
+      return new BerthError(
+        'failed_precondition',
+        `cannot write ${path} (${error.message}): make its directory writable for this user or choose another root`,
+        { cause: error },
+      );
+    case resultCode.ioerr:
+      return new BerthError('unavailable', `${path}: ${error.message}: check the disk and the space left on it`, {
+        cause: error,
+      });
+    default:
+      return new BerthError('internal', `${path}: ${error.message}`, {
+        cause: error,
+      });
+  }
 }
 
 function isSqliteError(error: unknown): error is Error & { errcode: number } {
-	return (
-		error instanceof Error &&
-		"errcode" in error &&
-		typeof error.errcode === "number"
-	);
+  return error instanceof Error && 'errcode' in error && typeof error.errcode === 'number';
 }

@@ -1,37 +1,31 @@
-import { BerthError } from "#common/errors.ts";
-import { type Labels, validateLabel } from "#common/labels.ts";
+import { BerthError } from '#common/errors.ts';
+import { type Labels, validateLabel } from '#common/labels.ts';
 
 /**
  * Labels as they are kept: an empty value is the same as no label, as in containerd.
  * @throws invalid_argument for a label that is too long.
  */
 export function cleanLabels(labels: Labels | undefined): Labels {
-	const kept: [string, string][] = [];
-	for (const [key, value] of Object.entries(labels ?? {})) {
-		validateLabel(key, value);
-		if (value !== "") kept.push([key, value]);
-	}
-	return Object.fromEntries(kept);
+  const kept: [string, string][] = [];
+  for (const [key, value] of Object.entries(labels ?? {})) {
+    validateLabel(key, value);
+    if (value !== '') kept.push([key, value]);
+  }
+  return Object.fromEntries(kept);
 }
 
 /** The column's JSON, keys in order so that equal labels are equal text. */
 export function labelsToColumn(labels: Labels): string {
-	return JSON.stringify(
-		Object.fromEntries(
-			Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)),
-		),
-	);
+  return JSON.stringify(Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))));
 }
 
 export function labelsFromColumn(column: string): Labels {
-	return JSON.parse(column) as Labels;
+  return JSON.parse(column) as Labels;
 }
 
 /** Splits `labels.<key>` (keys contain dots themselves); undefined for another path. */
 export function mapKeyOf(path: string, field: string): string | undefined {
-	return path.startsWith(`${field}.`)
-		? path.slice(field.length + 1)
-		: undefined;
+  return path.startsWith(`${field}.`) ? path.slice(field.length + 1) : undefined;
 }
 
 /**
@@ -39,22 +33,18 @@ export function mapKeyOf(path: string, field: string): string | undefined {
  * @throws invalid_argument for any path but `labels` and `labels.<key>`.
  */
 export function updateLabels(
-	current: Labels,
-	input: Labels,
-	fieldpaths: readonly string[] | undefined,
-	record: string,
+  current: Labels,
+  input: Labels,
+  fieldpaths: readonly string[] | undefined,
+  record: string,
 ): Labels {
-	if (!fieldpaths?.length) return cleanLabels(input);
-	let labels = current;
-	for (const path of fieldpaths) {
-		const key = mapKeyOf(path, "labels");
-		if (key !== undefined) labels = { ...labels, [key]: input[key] ?? "" };
-		else if (path === "labels") labels = input;
-		else
-			throw new BerthError(
-				"invalid_argument",
-				`cannot update field "${path}" of ${record}: only labels change`,
-			);
-	}
-	return cleanLabels(labels);
+  if (!fieldpaths?.length) return cleanLabels(input);
+  let labels = current;
+  for (const path of fieldpaths) {
+    const key = mapKeyOf(path, 'labels');
+    if (key !== undefined) labels = { ...labels, [key]: input[key] ?? '' };
+    else if (path === 'labels') labels = input;
+    else throw new BerthError('invalid_argument', `cannot update field "${path}" of ${record}: only labels change`);
+  }
+  return cleanLabels(labels);
 }

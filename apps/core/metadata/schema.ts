@@ -18,7 +18,7 @@
 
 /** One SQL script per schema version, in order. Never edited once released: a change is a new entry. */
 export const migrations: readonly string[] = [
-	`
+  `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
   CREATE TABLE namespaces (name TEXT PRIMARY KEY, labels TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;

@@ -1,142 +1,94 @@
-import { BerthError } from "#common/errors.ts";
-import { validateIdentifier } from "#common/identifiers.ts";
-import type { Labels } from "#common/labels.ts";
-import type { EventPublisher } from "../events/events.ts";
-import type { Database } from "../metadata/database.ts";
-import {
-	cleanLabels,
-	labelsFromColumn,
-	labelsToColumn,
-	updateLabels,
-} from "../metadata/labels.ts";
-import type { Namespace, NamespaceStore } from "./store.ts";
+import { BerthError } from '#common/errors.ts';
+import { validateIdentifier } from '#common/identifiers.ts';
+import type { Labels } from '#common/labels.ts';
+import type { EventPublisher } from '../events/events.ts';
+import type { Database } from '../metadata/database.ts';
+import { cleanLabels, labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
+import type { Namespace, NamespaceStore } from './store.ts';
 
 interface Row {
-	readonly name: string;
-	readonly labels: string;
+  readonly name: string;
+  readonly labels: string;
 }
 
 /** What keeps a namespace from being deleted, as containerd words it. */
 const contents = {
-	images: "SELECT 1 FROM images WHERE ns = ? LIMIT 1",
-	blobs: "SELECT 1 FROM blobs WHERE ns = ? LIMIT 1",
-	containers: "SELECT 1 FROM containers WHERE ns = ? LIMIT 1",
-	snapshots: "SELECT 1 FROM snapshots WHERE ns = ? LIMIT 1",
+  images: 'SELECT 1 FROM images WHERE ns = ? LIMIT 1',
+  blobs: 'SELECT 1 FROM blobs WHERE ns = ? LIMIT 1',
+  containers: 'SELECT 1 FROM containers WHERE ns = ? LIMIT 1',
+  snapshots: 'SELECT 1 FROM snapshots WHERE ns = ? LIMIT 1',
 } as const;
 
 export class SqliteNamespaceStore implements NamespaceStore {
-	readonly #db: Database;
-	readonly #events: EventPublisher;
+  readonly #db: Database;
+  readonly #events: EventPublisher;
 
-	constructor(db: Database, events: EventPublisher) {
-		this.#db = db;
-		this.#events = events;
-	}
+  constructor(db: Database, events: EventPublisher) {
+    this.#db = db;
+    this.#events = events;
+  }
 
-	get(name: string): Namespace {
-		const row = this.#db.get<Row>(
-			"SELECT name, labels FROM namespaces WHERE name = ?",
-			name,
-		);
-		if (!row) throw notFound(name);
-		return namespaceOf(row);
-	}
+  get(name: string): Namespace {
+    const row = this.#db.get<Row>('SELECT name, labels FROM namespaces WHERE name = ?', name);
+    if (!row) throw notFound(name);
+    return namespaceOf(row);
+  }
 
-	list(): Namespace[] {
-		return this.#db
-			.all<Row>("SELECT name, labels FROM namespaces ORDER BY name")
-			.map(namespaceOf);
-	}
+  list(): Namespace[] {
+    return this.#db.all<Row>('SELECT name, labels FROM namespaces ORDER BY name').map(namespaceOf);
+  }
 
-	create(name: string, labels?: Labels): Namespace {
-		validateIdentifier(name, "namespace");
-		const namespace = { name, labels: cleanLabels(labels) };
-		const { changes } = this.#db.run(
-			"INSERT INTO namespaces (name, labels) VALUES (?, ?) ON CONFLICT DO NOTHING",
-			name,
-			labelsToColumn(namespace.labels),
-		);
-		if (changes === 0)
-			throw new BerthError(
-				"already_exists",
-				`namespace "${name}" already exists`,
-			);
-		this.#events.publishTyped(
-			name,
-			"/namespaces/create",
-			"containerd.events.NamespaceCreate",
-			namespace,
-		);
-		return namespace;
-	}
+  create(name: string, labels?: Labels): Namespace {
+    validateIdentifier(name, 'namespace');
+    const namespace = { name, labels: cleanLabels(labels) };
+    const { changes } = this.#db.run(
+      'INSERT INTO namespaces (name, labels) VALUES (?, ?) ON CONFLICT DO NOTHING',
+      name,
+      labelsToColumn(namespace.labels),
+    );
+    if (changes === 0) throw new BerthError('already_exists', `namespace "${name}" already exists`);
+    this.#events.publishTyped(name, '/namespaces/create', 'containerd.events.NamespaceCreate', namespace);
+    return namespace;
+  }
 
-	update(
-		name: string,
-		labels: Labels,
-		fieldpaths?: readonly string[],
-	): Namespace {
-		return this.#db.tx(() => {
-			const updated = updateLabels(
-				this.get(name).labels,
-				labels,
-				fieldpaths,
-				`namespace "${name}"`,
-			);
-			this.#db.run(
-				"UPDATE namespaces SET labels = ? WHERE name = ?",
-				labelsToColumn(updated),
-				name,
-			);
-			const namespace = { name, labels: updated };
-			this.#db.afterCommit(() =>
-				this.#events.publishTyped(
-					name,
-					"/namespaces/update",
-					"containerd.events.NamespaceUpdate",
-					namespace,
-				),
-			);
-			return namespace;
-		});
-	}
+  update(name: string, labels: Labels, fieldpaths?: readonly string[]): Namespace {
+    return this.#db.tx(() => {
+      const updated = updateLabels(this.get(name).labels, labels, fieldpaths, `namespace "${name}"`);
+      this.#db.run('UPDATE namespaces SET labels = ? WHERE name = ?', labelsToColumn(updated), name);
+      const namespace = { name, labels: updated };
+      this.#db.afterCommit(() =>
+        this.#events.publishTyped(name, '/namespaces/update', 'containerd.events.NamespaceUpdate', namespace),
+      );
+      return namespace;
+    });
+  }
 
-	delete(name: string): void {
-		this.#db.tx(() => {
-			this.get(name);
-			const left = Object.entries(contents).flatMap(([what, sql]) =>
-				this.#db.get(sql, name) ? [what] : [],
-			);
-			if (left.length > 0) {
-				throw new BerthError(
-					"failed_precondition",
-					`namespace "${name}" must be empty, but it still has ${left.join(", ")}`,
-				);
-			}
-			for (const table of ["leases", "ingests"])
-				this.#db.run(`DELETE FROM ${table} WHERE ns = ?`, name);
-			this.#db.run("DELETE FROM namespaces WHERE name = ?", name);
-		});
-		this.#events.publishTyped(
-			name,
-			"/namespaces/delete",
-			"containerd.events.NamespaceDelete",
-			{ name },
-		);
-	}
+  delete(name: string): void {
+    this.#db.tx(() => {
+      this.get(name);
+      const left = Object.entries(contents).flatMap(([what, sql]) => (this.#db.get(sql, name) ? [what] : []));
+      if (left.length > 0) {
+        throw new BerthError(
+          'failed_precondition',
+          `namespace "${name}" must be empty, but it still has ${left.join(', ')}`,
+        );
+      }
+      for (const table of ['leases', 'ingests']) this.#db.run(`DELETE FROM ${table} WHERE ns = ?`, name);
+      this.#db.run('DELETE FROM namespaces WHERE name = ?', name);
+    });
+    this.#events.publishTyped(name, '/namespaces/delete', 'containerd.events.NamespaceDelete', { name });
+  }
 
-	ensure(name: string): void {
-		validateIdentifier(name, "namespace");
-		this.#db.run(
-			"INSERT INTO namespaces (name) VALUES (?) ON CONFLICT DO NOTHING",
-			name,
-		);
-	}
+  ensure(name: string): void {
+    validateIdentifier(name, 'namespace');
+    this.#db.run('INSERT INTO namespaces (name) VALUES (?) ON CONFLICT DO NOTHING', name);
+  }
 }
 
 function namespaceOf(row: Row): Namespace {
-	return { name: row.name, labels: labelsFromColumn(row.labels) };
+  return { name: row.name, labels: labelsFromColumn(row.labels) };
 }
 
 function notFound(name: string): BerthError {
-	return new BerthError("not_found", `namespace "${name}" not found`);
+  return new BerthError('not_found', `namespace "${name}" not found`);
 }

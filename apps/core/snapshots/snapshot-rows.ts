@@ -1,25 +1,21 @@
-import { BerthError } from "#common/errors.ts";
-import type { Labels } from "#common/labels.ts";
-import type { Database } from "../metadata/database.ts";
-import { labelsFromColumn, labelsToColumn } from "../metadata/labels.ts";
-import type {
-	SnapshotInfo,
-	SnapshotKind,
-	SnapshotUsage,
-} from "./snapshotter.ts";
+import { BerthError } from '#common/errors.ts';
+import type { Labels } from '#common/labels.ts';
+import type { Database } from '../metadata/database.ts';
+import { labelsFromColumn, labelsToColumn } from '../metadata/labels.ts';
+import type { SnapshotInfo, SnapshotKind, SnapshotUsage } from './snapshotter.ts';
 
 /** A row of the table `snapshots`, with its parent's name. */
 export interface SnapshotRow {
-	readonly id: number;
-	readonly name: string;
-	readonly kind: SnapshotKind;
-	readonly parent_name: string | null;
-	readonly labels: string;
-	/** null until counted. */
-	readonly size: number | null;
-	readonly inodes: number | null;
-	readonly created_at: number;
-	readonly updated_at: number;
+  readonly id: number;
+  readonly name: string;
+  readonly kind: SnapshotKind;
+  readonly parent_name: string | null;
+  readonly labels: string;
+  /** null until counted. */
+  readonly size: number | null;
+  readonly inodes: number | null;
+  readonly created_at: number;
+  readonly updated_at: number;
 }
 
 const select = `SELECT s.id, s.name, s.kind, p.name AS parent_name, s.labels, s.size, s.inodes, s.created_at, s.updated_at
@@ -27,142 +23,119 @@ const select = `SELECT s.id, s.name, s.kind, p.name AS parent_name, s.labels, s.
 
 /** The rows of one snapshotter. */
 export class SnapshotRows {
-	readonly #db: Database;
-	readonly #snapshotter: string;
+  readonly #db: Database;
+  readonly #snapshotter: string;
 
-	constructor(db: Database, snapshotter: string) {
-		this.#db = db;
-		this.#snapshotter = snapshotter;
-	}
+  constructor(db: Database, snapshotter: string) {
+    this.#db = db;
+    this.#snapshotter = snapshotter;
+  }
 
-	find(ns: string, name: string): SnapshotRow | undefined {
-		return this.#db.get<SnapshotRow>(
-			`${select} WHERE s.ns = ? AND s.snapshotter = ? AND s.name = ?`,
-			ns,
-			this.#snapshotter,
-			name,
-		);
-	}
+  find(ns: string, name: string): SnapshotRow | undefined {
+    return this.#db.get<SnapshotRow>(
+      `${select} WHERE s.ns = ? AND s.snapshotter = ? AND s.name = ?`,
+      ns,
+      this.#snapshotter,
+      name,
+    );
+  }
 
-	/** @throws not_found */
-	require(ns: string, name: string): SnapshotRow {
-		const row = this.find(ns, name);
-		if (!row)
-			throw new BerthError("not_found", `snapshot "${name}" does not exist`);
-		return row;
-	}
+  /** @throws not_found */
+  require(ns: string, name: string): SnapshotRow {
+    const row = this.find(ns, name);
+    if (!row) throw new BerthError('not_found', `snapshot "${name}" does not exist`);
+    return row;
+  }
 
-	list(ns: string): SnapshotRow[] {
-		return this.#db.all<SnapshotRow>(
-			`${select} WHERE s.ns = ? AND s.snapshotter = ? ORDER BY s.name`,
-			ns,
-			this.#snapshotter,
-		);
-	}
+  list(ns: string): SnapshotRow[] {
+    return this.#db.all<SnapshotRow>(
+      `${select} WHERE s.ns = ? AND s.snapshotter = ? ORDER BY s.name`,
+      ns,
+      this.#snapshotter,
+    );
+  }
 
-	ids(): Set<number> {
-		const rows = this.#db.all<{ id: number }>(
-			"SELECT id FROM snapshots WHERE snapshotter = ?",
-			this.#snapshotter,
-		);
-		return new Set(rows.map(({ id }) => id));
-	}
+  ids(): Set<number> {
+    const rows = this.#db.all<{ id: number }>('SELECT id FROM snapshots WHERE snapshotter = ?', this.#snapshotter);
+    return new Set(rows.map(({ id }) => id));
+  }
 
-	/** Ids of all committed snapshots below, nearest first. */
-	ancestors(id: number): number[] {
-		return this.#db
-			.all<{ id: number }>(
-				`WITH RECURSIVE below (id, depth) AS (
+  /** Ids of all committed snapshots below, nearest first. */
+  ancestors(id: number): number[] {
+    return this.#db
+      .all<{ id: number }>(
+        `WITH RECURSIVE below (id, depth) AS (
            SELECT parent, 1 FROM snapshots WHERE id = ? AND parent IS NOT NULL
            UNION ALL
            SELECT s.parent, depth + 1 FROM snapshots s JOIN below b ON s.id = b.id WHERE s.parent IS NOT NULL
          ) SELECT id FROM below ORDER BY depth`,
-				id,
-			)
-			.map((row) => row.id);
-	}
+        id,
+      )
+      .map((row) => row.id);
+  }
 
-	hasChildren(id: number): boolean {
-		return (
-			this.#db.get("SELECT 1 FROM snapshots WHERE parent = ? LIMIT 1", id) !==
-			undefined
-		);
-	}
+  hasChildren(id: number): boolean {
+    return this.#db.get('SELECT 1 FROM snapshots WHERE parent = ? LIMIT 1', id) !== undefined;
+  }
 
-	insert(
-		ns: string,
-		name: string,
-		kind: SnapshotKind,
-		parent: number | undefined,
-		labels: string,
-	): number {
-		const now = Date.now();
-		return this.#db.run(
-			`INSERT INTO snapshots (ns, snapshotter, name, kind, parent, labels, created_at, updated_at)
+  insert(ns: string, name: string, kind: SnapshotKind, parent: number | undefined, labels: string): number {
+    const now = Date.now();
+    return this.#db.run(
+      `INSERT INTO snapshots (ns, snapshotter, name, kind, parent, labels, created_at, updated_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			ns,
-			this.#snapshotter,
-			name,
-			kind,
-			parent ?? null,
-			labels,
-			now,
-			now,
-		).lastInsertRowid;
-	}
+      ns,
+      this.#snapshotter,
+      name,
+      kind,
+      parent ?? null,
+      labels,
+      now,
+      now,
+    ).lastInsertRowid;
+  }
 
-	commit(
-		id: number,
-		name: string,
-		labels: Labels,
-		usage: SnapshotUsage | undefined,
-	): void {
-		const now = Date.now();
-		this.#db.run(
-			`UPDATE snapshots SET name = ?, kind = 'committed', labels = ?, size = ?, inodes = ?, created_at = ?, updated_at = ?
+  commit(id: number, name: string, labels: Labels, usage: SnapshotUsage | undefined): void {
+    const now = Date.now();
+    this.#db.run(
+      `UPDATE snapshots SET name = ?, kind = 'committed', labels = ?, size = ?, inodes = ?, created_at = ?, updated_at = ?
        WHERE id = ?`,
-			name,
-			labelsToColumn(labels),
-			usage?.size ?? null,
-			usage?.inodes ?? null,
-			now,
-			now,
-			id,
-		);
-	}
+      name,
+      labelsToColumn(labels),
+      usage?.size ?? null,
+      usage?.inodes ?? null,
+      now,
+      now,
+      id,
+    );
+  }
 
-	relabel(ns: string, name: string, labels: string): void {
-		this.#db.run(
-			"UPDATE snapshots SET labels = ?, updated_at = ? WHERE ns = ? AND snapshotter = ? AND name = ?",
-			labels,
-			Date.now(),
-			ns,
-			this.#snapshotter,
-			name,
-		);
-	}
+  relabel(ns: string, name: string, labels: string): void {
+    this.#db.run(
+      'UPDATE snapshots SET labels = ?, updated_at = ? WHERE ns = ? AND snapshotter = ? AND name = ?',
+      labels,
+      Date.now(),
+      ns,
+      this.#snapshotter,
+      name,
+    );
+  }
 
-	remember(id: number, { size, inodes }: SnapshotUsage): void {
-		this.#db.run(
-			"UPDATE snapshots SET size = ?, inodes = ? WHERE id = ?",
-			size,
-			inodes,
-			id,
-		);
-	}
+  remember(id: number, { size, inodes }: SnapshotUsage): void {
+    this.#db.run('UPDATE snapshots SET size = ?, inodes = ? WHERE id = ?', size, inodes, id);
+  }
 
-	delete(id: number): void {
-		this.#db.run("DELETE FROM snapshots WHERE id = ?", id);
-	}
+  delete(id: number): void {
+    this.#db.run('DELETE FROM snapshots WHERE id = ?', id);
+  }
 }
 
 export function infoOf(row: SnapshotRow): SnapshotInfo {
-	return {
-		kind: row.kind,
-		name: row.name,
-		parent: row.parent_name ?? undefined,
-		labels: labelsFromColumn(row.labels),
-		createdAt: new Date(row.created_at),
-		updatedAt: new Date(row.updated_at),
-	};
+  return {
+    kind: row.kind,
+    name: row.name,
+    parent: row.parent_name ?? undefined,
+    labels: labelsFromColumn(row.labels),
+    createdAt: new Date(row.created_at),
+    updatedAt: new Date(row.updated_at),
+  };
 }

@@ -1,0 +1,86 @@
+import { BerthError } from '#common/errors.ts';
+import { implement, type Service } from '#common/grpc/adapter.ts';
+import { serviceDefinition } from '#common/grpc/proto.ts';
+import type { Logger } from '#common/log.ts';
+import { timestampFromDate } from '#common/timestamp.ts';
+import type { Any } from '#common/typeurl.ts';
+import type {
+  Container__Output,
+  Container as WireContainer,
+} from '#proto/containerd/services/containers/v1/Container.ts';
+import type { ContainersHandlers } from '#proto/containerd/services/containers/v1/Containers.ts';
+import type { Container, ContainerInput, ContainerStore, TypedBytes } from './store.ts';
+
+/** `containerd.services.containers.v1.Containers`. */
+export function containersService(containers: ContainerStore, log: Logger): Service {
+  return implement<ContainersHandlers>(
+    serviceDefinition('containerd.services.containers.v1.Containers'),
+    {
+      get({ id }, { namespace }) {
+        return { container: toWire(containers.get(namespace, id)) };
+      },
+      list({ filters }, { namespace }) {
+        return { containers: containers.list(namespace, filters).map(toWire) };
+      },
+      async *listStream({ filters }, { namespace }) {
+        for (const container of containers.list(namespace, filters)) yield { container: toWire(container) };
+      },
+      create({ container }, { namespace }) {
+        return { container: toWire(containers.create(namespace, fromWire(container))) };
+      },
+      update({ container, updateMask }, { namespace }) {
+        return { container: toWire(containers.update(namespace, fromWire(container), updateMask?.paths)) };
+      },
+      delete({ id }, { namespace }) {
+        containers.delete(namespace, id);
+        return {};
+      },
+    },
+    { log },
+  );
+}
+
+function toWire(container: Container): WireContainer {
+  const { id, labels, image, runtime, snapshotter, snapshotKey, sandbox } = container;
+  return {
+    id,
+    labels,
+    image,
+    snapshotter,
+    snapshotKey,
+    sandbox,
+    runtime: { name: runtime.name, options: runtime.options ? toAny(runtime.options) : null },
+    spec: container.spec ? toAny(container.spec) : null,
+    extensions: mapValues(container.extensions, toAny),
+    createdAt: timestampFromDate(container.createdAt),
+    updatedAt: timestampFromDate(container.updatedAt),
+  };
+}
+
+function fromWire(container: Container__Output | null): ContainerInput {
+  if (!container) throw new BerthError('invalid_argument', 'container is missing from the request');
+  const { id, labels, image, runtime, spec, snapshotter, snapshotKey, sandbox, extensions } = container;
+  return {
+    id,
+    labels,
+    image,
+    snapshotter,
+    snapshotKey,
+    sandbox,
+    runtime: { name: runtime?.name ?? '', options: fromAny(runtime?.options) },
+    spec: fromAny(spec),
+    extensions: mapValues(extensions, ({ type_url, value }) => ({ typeUrl: type_url, value })),
+  };
+}
+
+function toAny({ typeUrl, value }: TypedBytes): Any {
+  return { type_url: typeUrl, value };
+}
+
+function fromAny(any: Any | null | undefined): TypedBytes | undefined {
+  return any ? { typeUrl: any.type_url, value: any.value } : undefined;
+}
+
+function mapValues<T, U>(record: Readonly<Record<string, T>>, map: (value: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+}

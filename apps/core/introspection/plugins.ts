@@ -1,0 +1,71 @@
+import type { Plugin } from '#proto/containerd/services/introspection/v1/Plugin.ts';
+
+/** What clients may read about parts of this daemon. */
+export interface PluginFacts {
+  /** Directory of all snapshots of overlayfs. */
+  readonly snapshotRoot: string;
+}
+
+/** gRPC services by the ids of containerd's plugins. */
+const grpcServices = [
+  'containers',
+  'content',
+  'diff',
+  'events',
+  'healthcheck',
+  'images',
+  'introspection',
+  'leases',
+  'namespaces',
+  'snapshots',
+  'streaming',
+  'tasks',
+  'transfer',
+  'version',
+] as const;
+
+/** Services below the gRPC layer, which some clients look for. */
+const services = [
+  'containers-service',
+  'content-service',
+  'diff-service',
+  'images-service',
+  'introspection-service',
+  'namespaces-service',
+  'snapshots-service',
+  'tasks-service',
+] as const;
+
+/**
+ * The parts of the daemon under the names that containerd's clients know. All of them are always there: what could
+ * not start has kept the daemon from starting.
+ */
+export function pluginsOf({ snapshotRoot }: PluginFacts): Plugin[] {
+  const platforms = [{ os: 'linux', architecture: architecture() }];
+  const plain = (type: string, id: string): Plugin => ({ type, id });
+  return [
+    { type: 'io.containerd.content.v1', id: 'content' },
+    {
+      type: 'io.containerd.snapshotter.v1',
+      id: 'overlayfs',
+      platforms,
+      exports: { root: snapshotRoot },
+    },
+    plain('io.containerd.metadata.v1', 'bolt'),
+    { type: 'io.containerd.differ.v1', id: 'walking', platforms },
+    plain('io.containerd.event.v1', 'exchange'),
+    plain('io.containerd.gc.v1', 'scheduler'),
+    plain('io.containerd.lease.v1', 'manager'),
+    plain('io.containerd.streaming.v1', 'manager'),
+    plain('io.containerd.transfer.v1', 'local'),
+    { type: 'io.containerd.runtime.v2', id: 'task', platforms },
+    ...services.map((id) => plain('io.containerd.service.v1', id)),
+    ...grpcServices.map((id) => plain('io.containerd.grpc.v1', id)),
+  ];
+}
+
+/** Go's name for this machine's architecture, as in OCI platforms. */
+function architecture(): string {
+  const names: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
+  return names[process.arch] ?? process.arch;
+}
