@@ -1,27 +1,23 @@
+import type { Timestamp } from '#common/timestamp.ts';
+import type { Any } from '#common/typeurl.ts';
 import type { WireTypes } from '#proto/wire.ts';
-
-/** google.protobuf.Any as every codec of this repository shapes it. */
-export interface EventAny {
-  /** Full protobuf name, e.g. `containerd.events.TaskExit`: events carry no `type.googleapis.com/` prefix. */
-  readonly type_url: string;
-  readonly value: Uint8Array;
-}
 
 /** One event on its way, in the shape of `containerd.types.Envelope`. Immutable: every subscriber gets the same object. */
 export interface Envelope {
-  /** When the event happened, set by its first publisher. Seconds are a decimal string (64 bits). */
-  readonly timestamp: { readonly seconds: string; readonly nanos: number };
+  /** When the event happened, set by its first publisher. */
+  readonly timestamp: Timestamp;
   readonly namespace: string;
   /** `/tasks/exit` and the like: a slash before every component, components are identifiers. */
   readonly topic: string;
-  readonly event: EventAny;
+  /** Its type URL is the full protobuf name, e.g. `containerd.events.TaskExit`, without a host before it. */
+  readonly event: Any;
 }
 
 /** What the parts of the daemon need in order to tell the world what they did. */
 export interface EventPublisher {
   /**
    * Stamps the event with the present time and hands it to every matching subscriber. Never waits for one.
-   * Fails with `invalid_argument` for a malformed namespace or topic.
+   * @throws invalid_argument for a malformed namespace or topic.
    */
   publish(namespace: string, topic: string, typeUrl: string, payload: Uint8Array): void;
 
@@ -30,7 +26,7 @@ export interface EventPublisher {
 
   /**
    * Hands on an envelope that another publisher has stamped, e.g. a shim.
-   * Fails with `invalid_argument` for a malformed namespace or topic, or a missing timestamp.
+   * @throws invalid_argument for a malformed namespace or topic.
    */
   forward(envelope: Envelope): void;
 }
@@ -40,9 +36,9 @@ export interface EventSubscriber {
   /**
    * Every event from this call on that matches any of the filters (no filter: all), in the order of publication.
    * The subscription exists when the call returns, before the first `next()`. It ends quietly when `signal` aborts or
-   * the iterator is returned. A subscriber that lags behind by more than the bound gets `resource_exhausted` after the
-   * events that were already queued are dropped: it has to subscribe again and look at the state anew.
-   * Fails with `invalid_argument` for a filter that doesn't parse.
+   * the iterator is returned. A subscriber that lags behind by more than the bound gets `resource_exhausted`, and
+   * what was queued for it is dropped: it has to subscribe again and look at the state anew.
+   * @throws invalid_argument for a filter that doesn't parse.
    */
   subscribe(filters: readonly string[], signal?: AbortSignal): AsyncIterableIterator<Envelope>;
 }

@@ -1,6 +1,6 @@
-import { BerthError } from '#common/errors.ts';
-import { parseFilters } from '#common/filters/filters.ts';
+import { parseFilters } from '#common/filters/filter.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
+import { timestampNow } from '#common/timestamp.ts';
 import { encode } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
 import { eventField } from './event-fields.ts';
@@ -23,13 +23,7 @@ export class EventExchange implements EventPublisher, EventSubscriber {
   }
 
   publish(namespace: string, topic: string, typeUrl: string, payload: Uint8Array): void {
-    const now = Date.now();
-    this.forward({
-      timestamp: { seconds: String(Math.floor(now / 1000)), nanos: (now % 1000) * 1_000_000 },
-      namespace,
-      topic,
-      event: { type_url: typeUrl, value: payload },
-    });
+    this.forward({ timestamp: timestampNow(), namespace, topic, event: { type_url: typeUrl, value: payload } });
   }
 
   publishTyped<M extends keyof WireTypes>(namespace: string, topic: string, type: M, value: WireTypes[M]['in']): void {
@@ -37,11 +31,7 @@ export class EventExchange implements EventPublisher, EventSubscriber {
   }
 
   forward(envelope: Envelope): void {
-    try {
-      validateIdentifier(envelope.namespace);
-    } catch (error) {
-      throw BerthError.from(error, `event envelope's namespace ${JSON.stringify(envelope.namespace)}`);
-    }
+    validateIdentifier(envelope.namespace, 'namespace of an event');
     validateTopic(envelope.topic);
     for (const subscription of this.#subscriptions) subscription.offer(envelope);
   }
@@ -62,6 +52,6 @@ export class EventExchange implements EventPublisher, EventSubscriber {
 
 function matcher(filters: readonly string[]): (envelope: Envelope) => boolean {
   if (filters.length === 0) return () => true;
-  const filter = parseFilters([...filters]);
+  const filter = parseFilters(filters);
   return (envelope) => filter((path) => eventField(envelope, path));
 }

@@ -1,0 +1,102 @@
+import { isCode } from '#common/errors.ts';
+import { TtrpcClient } from '#common/ttrpc/client.ts';
+import { decode, encode, type MessageName } from '#common/wire/codec.ts';
+import type { WireTypes } from '#proto/wire.ts';
+import { type Bootstrap, socketPathOf } from './bootstrap.ts';
+
+/** Methods of the task service with their messages; version 2 and 3 differ in the package's name only. */
+const methods = {
+  State: ['containerd.task.v2.StateRequest', 'containerd.task.v2.StateResponse'],
+  Create: ['containerd.task.v2.CreateTaskRequest', 'containerd.task.v2.CreateTaskResponse'],
+  Start: ['containerd.task.v2.StartRequest', 'containerd.task.v2.StartResponse'],
+  Delete: ['containerd.task.v2.DeleteRequest', 'containerd.task.v2.DeleteResponse'],
+  Pids: ['containerd.task.v2.PidsRequest', 'containerd.task.v2.PidsResponse'],
+  Pause: ['containerd.task.v2.PauseRequest', 'google.protobuf.Empty'],
+  Resume: ['containerd.task.v2.ResumeRequest', 'google.protobuf.Empty'],
+  Checkpoint: ['containerd.task.v2.CheckpointTaskRequest', 'google.protobuf.Empty'],
+  Kill: ['containerd.task.v2.KillRequest', 'google.protobuf.Empty'],
+  Exec: ['containerd.task.v2.ExecProcessRequest', 'google.protobuf.Empty'],
+  ResizePty: ['containerd.task.v2.ResizePtyRequest', 'google.protobuf.Empty'],
+  CloseIO: ['containerd.task.v2.CloseIORequest', 'google.protobuf.Empty'],
+  Update: ['containerd.task.v2.UpdateTaskRequest', 'google.protobuf.Empty'],
+  Wait: ['containerd.task.v2.WaitRequest', 'containerd.task.v2.WaitResponse'],
+  Stats: ['containerd.task.v2.StatsRequest', 'containerd.task.v2.StatsResponse'],
+  Connect: ['containerd.task.v2.ConnectRequest', 'containerd.task.v2.ConnectResponse'],
+  Shutdown: ['containerd.task.v2.ShutdownRequest', 'google.protobuf.Empty'],
+} as const satisfies Record<string, readonly [MessageName, MessageName]>;
+
+export type ShimMethod = keyof typeof methods;
+export type ShimRequest<M extends ShimMethod> = WireTypes[(typeof methods)[M][0]]['in'];
+export type ShimResponse<M extends ShimMethod> = WireTypes[(typeof methods)[M][1]]['out'];
+
+export interface CallOptions {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A connection to one shim's task service. */
+export class Shim implements AsyncDisposable {
+  readonly #client: TtrpcClient;
+  #version: number;
+  #closed = false;
+
+  private constructor(client: TtrpcClient, version: number) {
+    this.#client = client;
+    this.#version = version;
+    client.onClose(() => {
+      this.#closed = true;
+    });
+  }
+
+  /** @throws unavailable when nothing serves there; deadline_exceeded. */
+  static async connect(bootstrap: Bootstrap, options: CallOptions = {}): Promise<Shim> {
+    const signals = [
+      options.signal,
+      options.timeoutMs === undefined ? undefined : AbortSignal.timeout(options.timeoutMs),
+    ];
+    const signal = AbortSignal.any(signals.filter((one) => one !== undefined));
+    return new Shim(await TtrpcClient.connect(socketPathOf(bootstrap.address), { signal }), bootstrap.version);
+  }
+
+  /** Whether the connection is gone: the shim has ended, or we have closed it. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  onClose(callback: () => void): void {
+    this.#client.onClose(callback);
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  /** @throws the shim's own code; unavailable when the connection is or gets closed. */
+  async call<M extends ShimMethod>(
+    method: M,
+    request: ShimRequest<M>,
+    options: CallOptions = {},
+  ): Promise<ShimResponse<M>> {
+    const [requestType, responseType] = methods[method];
+    const payload = encode(requestType, request);
+    const answer = await this.#send(method, payload, options);
+    return decode(responseType, answer) as ShimResponse<M>;
+  }
+
+  async #send(method: ShimMethod, payload: Uint8Array, options: CallOptions): Promise<Uint8Array> {
+    const service = () => `containerd.task.v${this.#version}.Task`;
+    try {
+      return await this.#client.call(service(), method, payload, options);
+    } catch (error) {
+      // A shim that was started by an older release may live on behind a newer executable, which answers for it.
+      const first = method === 'Create' || method === 'Connect' || method === 'State';
+      if (this.#version < 3 || !first || !isCode(error, 'unimplemented')) throw error;
+      this.#version = 2;
+      return await this.#client.call(service(), method, payload, options);
+    }
+  }
+}

@@ -1,0 +1,278 @@
+import { BerthError, isCode } from '#common/errors.ts';
+import { KeyedQueue } from '#common/keyed-queue.ts';
+import type { Logger } from '#common/log.ts';
+import type { Any } from '#common/typeurl.ts';
+import { decode } from '#common/wire/codec.ts';
+import type { Mount as WireMount } from '#proto/containerd/types/Mount.ts';
+import type { Container, ContainerStore } from '../containers/store.ts';
+import type { Envelope, EventPublisher } from '../events/events.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { Bundle } from './bundle.ts';
+import type { Exit } from './exit.ts';
+import type { RuntimeNames } from './runtime-name.ts';
+import { Shim } from './shim.ts';
+import type { ShimCommand } from './shim-command.ts';
+import { ShimLog } from './shim-log.ts';
+import { type ShimReaper, shutDown } from './shim-reaper.ts';
+import { Task } from './task.ts';
+import { taskOptions } from './task-options.ts';
+
+/** What a client says about the task it wants, beside the container's record. */
+export interface TaskInput {
+  /** How to mount the root file system; empty: as the container's snapshot says. */
+  readonly rootfs: readonly WireMount[];
+  readonly stdin: string;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly terminal: boolean;
+  readonly options: Any | null;
+  /** A shim to use instead of the one the container names. */
+  readonly runtimePath: string;
+}
+
+export interface TaskManagerOptions {
+  /** Folder of the bundles. */
+  readonly tasksDir: string;
+  /** Below it, runc's state by namespace. */
+  readonly runcRoot: string;
+  readonly containers: Pick<ContainerStore, 'get'>;
+  /** @throws not_found for a name that no snapshotter has. */
+  readonly snapshotter: (name: string) => Pick<Snapshotter, 'mounts'>;
+  readonly events: EventPublisher;
+  readonly runtimes: RuntimeNames;
+  readonly command: ShimCommand;
+  readonly reaper: ShimReaper;
+  readonly log: Logger;
+}
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * The tasks of all namespaces, each with its shim.
+ *
+ * Creating and deleting a task run one after the other per id; nothing else waits in line. On disk, what is about to
+ * happen is written before it happens: a bundle names its shim before that is started, so whatever a daemon that was
+ * killed left behind can be found from the bundles (recovery.ts).
+ */
+export class TaskManager {
+  readonly #options: TaskManagerOptions;
+  readonly #tasks = new Map<string, Task>();
+  readonly #queue = new KeyedQueue();
+
+  constructor(options: TaskManagerOptions) {
+    this.#options = options;
+  }
+
+  /** @throws not_found, saying which of container and task is missing. */
+  get(namespace: string, id: string): Task {
+    const task = this.#tasks.get(key(namespace, id));
+    if (task !== undefined) return task;
+    this.#options.containers.get(namespace, id);
+    throw new BerthError('not_found', `task ${id} not found`);
+  }
+
+  list(namespace: string): Task[] {
+    return [...this.#tasks.values()].filter((task) => task.namespace === namespace);
+  }
+
+  /**
+   * Starts a shim and has it create the container's init process, which waits to be started. Nothing is left on failure.
+   * @throws not_found for the container; already_exists; what the shim says.
+   */
+  async create(namespace: string, id: string, input: TaskInput, signal?: AbortSignal): Promise<number> {
+    const container = this.#options.containers.get(namespace, id);
+    return await this.#queue.run(key(namespace, id), () => this.#create(namespace, container, input, signal), {
+      signal,
+    });
+  }
+
+  /**
+   * Deletes a task whose init process has ended, ends its shim and removes the bundle.
+   * @throws not_found; failed_precondition while it runs.
+   */
+  async delete(namespace: string, id: string): Promise<Exit> {
+    return await this.#queue.run(key(namespace, id), () => this.#delete(this.get(namespace, id)));
+  }
+
+  /** Runs work on a task's bundle that no Create or Delete of that id may meet. */
+  async exclusively<T>(bundle: Bundle, work: () => Promise<T>): Promise<T> {
+    return await this.#queue.run(key(bundle.namespace, bundle.id), work);
+  }
+
+  /** Takes up a task: from now on it is known, and its shim's death is noticed. */
+  adopt(task: Task): void {
+    this.#tasks.set(key(task.namespace, task.id), task);
+    if (task.shim === undefined) void this.#lost(task);
+    else task.shim.onClose(() => void this.#lost(task));
+  }
+
+  /** Notes the end of an init process before anybody hears of it, so that a restart or the shim's death can't undo it. */
+  async observe(envelope: Envelope): Promise<void> {
+    if (envelope.topic !== '/tasks/exit' || envelope.event.type_url !== 'containerd.events.TaskExit') return;
+    const { containerId, id, pid, exitStatus, exitedAt } = decode('containerd.events.TaskExit', envelope.event.value);
+    const task = this.#tasks.get(key(envelope.namespace, containerId));
+    if (task === undefined || id !== containerId || task.deleting) return;
+    const exit = task.recordExit({ pid, exitStatus, exitedAt: exitedAt ?? envelope.timestamp });
+    try {
+      task.bundle.recordExit(exit);
+    } catch (error) {
+      this.#logOf(task.bundle).warn({ err: error }, 'recording the end of a task');
+    }
+  }
+
+  /** Lets go of every shim; they and their containers go on. */
+  close(): void {
+    for (const task of this.#tasks.values()) {
+      task.deleting = true;
+      task.shim?.close();
+      task.shimLog?.close();
+    }
+    this.#tasks.clear();
+  }
+
+  async #create(namespace: string, container: Container, input: TaskInput, signal?: AbortSignal): Promise<number> {
+    const { runtimes, command, tasksDir, runcRoot } = this.#options;
+    const { id } = container;
+    if (this.#tasks.has(key(namespace, id))) throw new BerthError('already_exists', `task ${id} already exists`);
+    if (container.spec === undefined) throw new BerthError('invalid_argument', `container ${id} has no spec`);
+    const shimBinary = runtimes.resolve(input.runtimePath || container.runtime.name);
+    const given = container.runtime.options;
+    const options = taskOptions(
+      input.options,
+      given === undefined ? null : { type_url: given.typeUrl, value: given.value },
+      runtimes.drivesRunc(shimBinary),
+      runcRoot,
+    );
+    const rootfs = await this.#rootfs(namespace, container, input);
+    const bundle = new Bundle(tasksDir, namespace, id);
+    await this.#makeBundle(bundle, container.spec.value, shimBinary);
+
+    await using undo = new AsyncDisposableStack();
+    let shimLog: ShimLog | undefined;
+    undo.defer(() => shimLog?.close());
+    undo.defer(() => this.#reap(bundle));
+    shimLog = new ShimLog(bundle.logFifo, this.#logOf(bundle));
+    const bootstrap = await command.start(shimBinary, bundle, options, signal);
+    bundle.recordBootstrap(bootstrap);
+    const shim = await Shim.connect(bootstrap, { timeoutMs: CONNECT_TIMEOUT_MS, signal });
+    undo.defer(() => shim.close());
+    const { stdin, stdout, stderr, terminal } = input;
+    const request = { id, bundle: bundle.path, rootfs, stdin, stdout, stderr, terminal, options };
+    const { pid } = await shim.call('Create', request, { signal });
+    bundle.recordCreated();
+    undo.move();
+
+    this.adopt(new Task({ bundle, shimBinary, shim, shimLog }));
+    return pid;
+  }
+
+  /** Removes first what an earlier failure may have left under that name. */
+  async #makeBundle(bundle: Bundle, spec: Uint8Array, shimBinary: string): Promise<void> {
+    try {
+      bundle.create(spec, shimBinary);
+    } catch (error) {
+      if (!isCode(error, 'already_exists')) throw error;
+      await this.#options.reaper.reap(bundle, await bundle.facts());
+      bundle.create(spec, shimBinary);
+    }
+  }
+
+  async #rootfs(namespace: string, container: Container, input: TaskInput): Promise<WireMount[]> {
+    if (input.rootfs.length > 0 || container.snapshotKey === '') return [...input.rootfs];
+    const mounts = await this.#options.snapshotter(container.snapshotter).mounts(namespace, container.snapshotKey);
+    return mounts.map(({ type, source, target, options }) => ({
+      type,
+      source,
+      target: target ?? '',
+      options: [...options],
+    }));
+  }
+
+  async #delete(task: Task): Promise<Exit> {
+    const { shim, bundle } = task;
+    task.deleting = shim !== undefined && !shim.closed;
+    let exit: Exit;
+    try {
+      exit = await this.#deleteFromShim(task);
+    } catch (error) {
+      task.deleting = false;
+      // The shim may have died of it, and nobody has noticed while `deleting` was set.
+      if (shim?.closed) void this.#lost(task);
+      throw error;
+    }
+    this.#tasks.delete(key(task.namespace, task.id));
+    shim?.close();
+    task.shimLog?.close();
+    await bundle.remove();
+    return exit;
+  }
+
+  async #deleteFromShim(task: Task): Promise<Exit> {
+    const { shim, bundle } = task;
+    if (shim !== undefined && !shim.closed) {
+      try {
+        const { pid, exitStatus, exitedAt } = await shim.call('Delete', { id: task.id });
+        await bundle.recordDeleted();
+        await this.#shutDown(task, shim);
+        return { pid, exitStatus, exitedAt: exitedAt ?? { seconds: '0', nanos: 0 } };
+      } catch (error) {
+        if (!shim.closed) throw error;
+      }
+      task.deleting = false;
+      void this.#lost(task);
+    }
+    await task.cleared;
+    const exit = task.exit as Exit;
+    this.#publish(task, '/tasks/delete', exit);
+    return exit;
+  }
+
+  async #shutDown(task: Task, shim: Shim): Promise<void> {
+    try {
+      await shutDown(shim, task.id);
+    } catch (error) {
+      this.#logOf(task.bundle).warn({ err: error }, 'shim does not end; killing it');
+      await this.#options.reaper.killServers(task.bundle, task.shimBinary);
+    }
+  }
+
+  /** A shim has died on us: its container is killed and cleared away, and its end is told, once. */
+  async #lost(task: Task): Promise<void> {
+    if (task.deleting || task.isBeingCleared) return;
+    task.isBeingCleared = true;
+    const log = this.#logOf(task.bundle);
+    log.warn('shim has died; clearing up behind it');
+    const known = task.exit !== undefined;
+    const exit = task.recordExit(await this.#options.reaper.clear(task.bundle, task.shimBinary));
+    task.shimLog?.close();
+    try {
+      task.bundle.recordExit(exit);
+      if (!known) this.#publish(task, '/tasks/exit', exit);
+    } catch (error) {
+      log.error({ err: error }, 'recording the end of a task');
+    } finally {
+      task.markCleared();
+    }
+  }
+
+  async #reap(bundle: Bundle): Promise<void> {
+    try {
+      await this.#options.reaper.reap(bundle, await bundle.facts());
+    } catch (error) {
+      this.#logOf(bundle).error({ err: error }, 'undoing a failed create');
+    }
+  }
+
+  #publish(task: Task, topic: '/tasks/exit' | '/tasks/delete', exit: Exit): void {
+    const type = topic === '/tasks/exit' ? 'containerd.events.TaskExit' : 'containerd.events.TaskDelete';
+    this.#options.events.publishTyped(task.namespace, topic, type, { containerId: task.id, id: task.id, ...exit });
+  }
+
+  #logOf(bundle: Bundle): Logger {
+    return this.#options.log.child({ ns: bundle.namespace, id: bundle.id });
+  }
+}
+
+function key(namespace: string, id: string): string {
+  return `${namespace}/${id}`;
+}

@@ -1,0 +1,70 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '#common/log.ts';
+import type { ContainerStore } from '../containers/store.ts';
+import type { EventPublisher } from '../events/events.ts';
+import { serveShimEndpoint } from '../events/shim-endpoint.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { recoverTasks } from './recovery.ts';
+import { RuntimeNames } from './runtime-name.ts';
+import { ShimCommand } from './shim-command.ts';
+import { ShimReaper } from './shim-reaper.ts';
+import { shimSocketDir } from './shim-socket.ts';
+import { TaskManager } from './task-manager.ts';
+
+export interface TasksOptions {
+  /** The daemon's volatile folder: bundles, runc's state and shims' sockets go below it. */
+  readonly stateDir: string;
+  /** The daemon's gRPC socket; shims forward events to the same path with `.ttrpc` behind it. */
+  readonly address: string;
+  readonly shimBinary: string;
+  readonly defaultRuntime?: string;
+  readonly containers: Pick<ContainerStore, 'get'>;
+  /** @throws not_found for a name that no snapshotter has. */
+  readonly snapshotter: (name: string) => Pick<Snapshotter, 'mounts'>;
+  readonly events: EventPublisher;
+  readonly log: Logger;
+}
+
+export interface Tasks extends AsyncDisposable {
+  readonly manager: TaskManager;
+}
+
+/**
+ * Opens the shims' event endpoint, then finds the tasks of an earlier daemon: in this order, because a shim that has
+ * waited for us repeats its events at once. The caller serves the API after that.
+ */
+export async function openTasks(options: TasksOptions): Promise<Tasks> {
+  const { stateDir, address, containers, snapshotter, events, log } = options;
+  const ttrpcAddress = `${address}.ttrpc`;
+  const socketDir = shimSocketDir(stateDir);
+  const tasksDir = join(stateDir, 'tasks');
+  await Promise.all([
+    mkdir(tasksDir, { recursive: true, mode: 0o711 }),
+    mkdir(socketDir, { recursive: true, mode: 0o711 }),
+  ]);
+  const command = new ShimCommand({ address, ttrpcAddress, socketDir, debug: log.isLevelEnabled('debug'), log });
+  const reaper = new ShimReaper({ command, address, socketDir, log });
+  const runtimes = new RuntimeNames(options);
+  const runcRoot = join(stateDir, 'runc');
+  const manager = new TaskManager({
+    tasksDir,
+    runcRoot,
+    containers,
+    snapshotter,
+    events,
+    runtimes,
+    command,
+    reaper,
+    log,
+  });
+
+  await using opened = new AsyncDisposableStack();
+  opened.defer(() => manager.close());
+  const observe = manager.observe.bind(manager);
+  const endpoint = await serveShimEndpoint({ socketPath: ttrpcAddress, exchange: events, observe, log });
+  opened.defer(() => endpoint.close());
+  await recoverTasks({ tasksDir, manager, reaper, containers, log });
+  const resources = opened.move();
+  return { manager, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
