@@ -1,0 +1,136 @@
+import { execFileSync } from 'node:child_process';
+import { globSync, readdirSync, readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
+import { mountPointsIn } from './scratch.ts';
+
+/** What belongs to a test, on a machine where others are at work. */
+export interface LeakScope {
+  /** Scratch folder: everything below it, and every process that names it. */
+  readonly dir: string;
+  /** Unique words in cgroup paths and command lines: containerd namespaces, pod cgroups. */
+  readonly names?: readonly string[];
+  /** Bridges whose ports count. */
+  readonly bridges?: readonly string[];
+}
+
+/** Everything a runtime can leave behind, by kind; process ids are left out, since daemons are restarted. */
+export interface LeakSnapshot {
+  /** Mount points, network namespaces pinned on a path among them. */
+  readonly mounts: readonly string[];
+  /** Command lines of shims, OCI runtimes and containers. */
+  readonly processes: readonly string[];
+  readonly cgroups: readonly string[];
+  readonly sockets: readonly string[];
+  readonly fifos: readonly string[];
+  /** Addresses that host-local has given away. */
+  readonly addresses: readonly string[];
+  /** Ports of the bridges. */
+  readonly links: readonly string[];
+  /** Bundles of tasks. */
+  readonly bundles: readonly string[];
+}
+
+export function leakSnapshot(scope: LeakScope): LeakSnapshot {
+  const words = [scope.dir, ...(scope.names ?? [])];
+  const files = walk(scope.dir);
+  const kind = (type: FileKind): string[] => files.filter((file) => file.kind === type).map(({ path }) => path);
+  return {
+    mounts: mountPointsIn(scope.dir).sort(),
+    processes: processes(words),
+    cgroups: cgroups(scope.names ?? []),
+    sockets: kind('socket'),
+    fifos: kind('fifo'),
+    addresses: kind('file').filter((path) => isIP(path.slice(path.lastIndexOf('/') + 1)) !== 0),
+    links: (scope.bridges ?? []).flatMap(bridgePorts),
+    bundles: globSync('**/tasks/*/*', { cwd: scope.dir }).sort(),
+  };
+}
+
+/** Fails unless what there is equals `before`; gives what is on its way out a few seconds to go. */
+export async function expectNoLeaks(scope: LeakScope, before: LeakSnapshot): Promise<void> {
+  const end = performance.now() + 5000;
+  for (;;) {
+    const after = leakSnapshot(scope);
+    if (JSON.stringify(after) === JSON.stringify(before)) return;
+    if (performance.now() > end) expect(after).toEqual(before);
+    await sleep(50);
+  }
+}
+
+/** Removes the cgroups of that name, which runtimes leave to whoever chose it, with empty ones below. */
+export function removeCgroups(name: string): void {
+  for (const path of cgroupDirs()) {
+    if (path.split('/').includes(name)) execFileSync('find', [path, '-depth', '-type', 'd', '-delete']);
+  }
+}
+
+type FileKind = 'socket' | 'fifo' | 'file';
+
+function walk(dir: string): { kind: FileKind; path: string }[] {
+  const found: { kind: FileKind; path: string }[] = [];
+  const visit = (folder: string): void => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) {
+        // Root filesystems hold what their images hold.
+        if (entry.name !== 'rootfs' && entry.name !== 'snapshots' && entry.name !== 'blobs') visit(path);
+      } else if (entry.isSocket()) found.push({ kind: 'socket', path });
+      else if (entry.isFIFO()) found.push({ kind: 'fifo', path });
+      else if (entry.isFile()) found.push({ kind: 'file', path });
+    }
+  };
+  visit(dir);
+  return found.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+function processes(words: readonly string[]): string[] {
+  const found: string[] = [];
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    const commandLine = readProc(pid, 'cmdline').replaceAll('\0', ' ').trim();
+    const text = `${commandLine}\n${readProc(pid, 'cgroup')}`;
+    if (words.some((word) => text.includes(word))) found.push(commandLine);
+  }
+  return found.sort();
+}
+
+function readProc(pid: string, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    // It has ended since the listing.
+    return '';
+  }
+}
+
+function cgroups(names: readonly string[]): string[] {
+  const below = cgroupDirs().filter((path) =>
+    path
+      .split('/')
+      .slice(0, -1)
+      .some((part) => names.includes(part)),
+  );
+  return below.map((path) => relative('/sys/fs/cgroup', path)).sort();
+}
+
+function cgroupDirs(): string[] {
+  return execFileSync('find', ['/sys/fs/cgroup', '-mindepth', '1', '-type', 'd'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+    maxBuffer: 64 * 1024 * 1024,
+  })
+    .trim()
+    .split('\n');
+}
+
+function bridgePorts(bridge: string): string[] {
+  try {
+    return readdirSync(`/sys/class/net/${bridge}/brif`).sort();
+  } catch {
+    // A bridge that doesn't exist has no ports.
+    return [];
+  }
+}
