@@ -57,6 +57,8 @@ export interface Native {
   setCloexec(fd: number, on: boolean): void;
   /** Bytes that a read would find now. */
   fionread(fd: number): number;
+  /** Sets how many bytes a pipe holds; answers what the kernel made of it. */
+  setPipeSize(fd: number, bytes: number): number;
   /** Takes or drops a lock without waiting: false when another holds it. */
   flock(fd: number, operation: number): boolean;
   /** Bytes moved; 0 at end of file; -1 where it would block. */
@@ -177,6 +179,7 @@ export const {
   setNonblock,
   setCloexec,
   fionread,
+  setPipeSize,
   flock,
   splice,
   seek,

@@ -387,6 +387,13 @@ static napi_value n_fionread(napi_env env, napi_callback_info info) {
   return ioctl(fd, FIONREAD, &bytes) < 0 ? fail(env, "ioctl", NULL) : number(env, bytes);
 }
 
+static napi_value n_set_pipe_size(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(fd, 0);
+  INT(bytes, 1);
+  return result(env, fcntl(fd, F_SETPIPE_SZ, bytes), "fcntl", NULL);
+}
+
 static napi_value n_flock(napi_env env, napi_callback_info info) {
   ARGS(2);
   INT(fd, 0);
@@ -967,6 +974,7 @@ static const struct {
     {"setNonblock", n_set_nonblock},
     {"setCloexec", n_set_cloexec},
     {"fionread", n_fionread},
+    {"setPipeSize", n_set_pipe_size},
     {"flock", n_flock},
     {"splice", n_splice},
     {"seek", n_seek},
