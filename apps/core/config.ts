@@ -1,0 +1,83 @@
+import { isAbsolute, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadConfig } from '#common/config/load.ts';
+import { oneOf, string, table } from '#common/config/schema.ts';
+import { BerthError } from '#common/errors.ts';
+import { type LogLevel, logLevels } from '#common/log.ts';
+import { defaultPaths } from '#common/paths.ts';
+
+/** What berthd runs with: the configuration file, with the command line's flags over it. */
+export interface CoreConfig {
+  /** What must survive a reboot: database, content, snapshots. */
+  readonly root: string;
+  /** What belongs to this boot: bundles, sockets. */
+  readonly state: string;
+  /** The gRPC socket; shims' events come in on the same path with `.ttrpc` behind it. */
+  readonly address: string;
+  readonly logLevel: LogLevel;
+  /** Executable of our own shim. */
+  readonly shimBinary: string;
+  /** The runtime name that means our own shim. */
+  readonly defaultRuntime: string;
+  /** Per-registry `hosts.toml` files. */
+  readonly certsDir: string;
+}
+
+/** berthd.toml. An empty text stands for a default that depends on other settings. */
+const schema = table({
+  root: string(defaultPaths.coreRoot),
+  state: string(defaultPaths.coreState),
+  log: table({ level: oneOf(logLevels, 'info') }),
+  grpc: table({ address: string('') }),
+  shim: table({ path: string(''), defaultRuntime: string('io.containerd.runc.v2') }),
+  registry: table({ configPath: string(defaultPaths.certsDir) }),
+});
+
+const usage =
+  'usage: berthd [--config FILE] [--root DIR] [--state DIR] [--address SOCKET] [--log-level LEVEL] [--certs-dir DIR]';
+
+/**
+ * Reads flags and configuration file. Without `--config` the default file may be missing.
+ * @throws invalid_argument, naming flag or file, line and key; not_found when the file that `--config` names is missing.
+ */
+export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
+  const flags = parseFlags(args);
+  const file = await loadConfig(flags.config ?? defaultPaths.coreConfig, schema, {
+    optional: flags.config === undefined,
+  });
+  const state = absolute('state', flags.state ?? file.state);
+  const level = flags['log-level'];
+  if (level !== undefined && !isLogLevel(level)) {
+    throw new BerthError('invalid_argument', `--log-level ${level}: want one of ${logLevels.join(', ')}`);
+  }
+  const besideInstall = join(import.meta.dirname, '../../dist/containerd-shim-berth-v1');
+  return {
+    root: absolute('root', flags.root ?? file.root),
+    state,
+    address: absolute('address', flags.address ?? (file.grpc.address || join(state, 'berthd.sock'))),
+    logLevel: level ?? file.log.level,
+    shimBinary: absolute('shim.path', file.shim.path || besideInstall),
+    defaultRuntime: file.shim.defaultRuntime,
+    certsDir: absolute('certs-dir', flags['certs-dir'] ?? file.registry.configPath),
+  };
+}
+
+function parseFlags(args: readonly string[]) {
+  const flag = { type: 'string' } as const;
+  try {
+    const options = { config: flag, root: flag, state: flag, address: flag, 'log-level': flag, 'certs-dir': flag };
+    return parseArgs({ args: [...args], options, strict: true }).values;
+  } catch (error) {
+    throw new BerthError('invalid_argument', `${BerthError.from(error).message}\n${usage}`, { cause: error });
+  }
+}
+
+/** Shims run in another working directory: a relative path would mean something else to them. */
+function absolute(what: string, path: string): string {
+  if (isAbsolute(path)) return path;
+  throw new BerthError('invalid_argument', `${what}: "${path}" must be an absolute path`);
+}
+
+function isLogLevel(text: string): text is LogLevel {
+  return (logLevels as readonly string[]).includes(text);
+}

@@ -1,0 +1,95 @@
+import { join } from 'node:path';
+import { BerthError } from '#common/errors.ts';
+import type { Service } from '#common/grpc/adapter.ts';
+import { GrpcServer } from '#common/grpc/server.ts';
+import type { Logger } from '#common/log.ts';
+import { notifyServiceManager } from '#common/sd-notify.ts';
+import { version } from '#common/version.ts';
+import type { CoreConfig } from './config.ts';
+import { containersService } from './containers/service.ts';
+import { contentService } from './content/service.ts';
+import { lockDirectory } from './directory-lock.ts';
+import { EventExchange } from './events/exchange.ts';
+import { eventsService } from './events/service.ts';
+import { healthService } from './health/service.ts';
+import { imagesService } from './images/service.ts';
+import { pluginsOf } from './introspection/plugins.ts';
+import { rootUuid } from './introspection/root-uuid.ts';
+import { introspectionService } from './introspection/service.ts';
+import { leasesService } from './leases/service.ts';
+import { openDatabase } from './metadata/database.ts';
+import { namespacesService } from './namespaces/service.ts';
+import { snapshotsService } from './snapshots/service.ts';
+import { openStores, type Stores } from './stores.ts';
+import { tasksService } from './tasks/service.ts';
+import { openTasks, type Tasks } from './tasks/tasks.ts';
+import { versionService } from './version/service.ts';
+
+/** How long running calls may take to end when the daemon stops. */
+const stopGraceMs = 2000;
+
+/**
+ * Composes the daemon and starts it, in the order in which its parts rest on each other. Disposing the answer stops it
+ * in the reverse order; containers and their shims go on. A failed start leaves nothing running.
+ * @throws what hindered the start, naming the path and the remedy.
+ */
+export async function startDaemon(config: CoreConfig, log: Logger): Promise<AsyncDisposable> {
+  const { root, state, address } = config;
+  await using started = new AsyncDisposableStack();
+
+  started.use(lockDirectory('root', root));
+  started.use(lockDirectory('state', state));
+  const db = started.use(openDatabase(join(root, 'meta.db')));
+  const events = new EventExchange();
+  const stores = openStores(root, db, events, log);
+  started.defer(() => stores.collector.stop());
+
+  const tasks = started.use(
+    await openTasks({
+      stateDir: state,
+      address,
+      shimBinary: config.shimBinary,
+      defaultRuntime: config.defaultRuntime,
+      containers: stores.containers,
+      snapshotter: (name) => snapshotterNamed(stores, name),
+      events,
+      log,
+    }),
+  );
+
+  const server = new GrpcServer();
+  for (const service of services(stores, tasks, events, log)) server.add(service);
+  await server.listen(address, { mode: 0o600 });
+  started.defer(() => server.close(stopGraceMs));
+
+  stores.collector.request();
+  notifyServiceManager('READY=1');
+  started.defer(() => notifyServiceManager('STOPPING=1'));
+  log.info({ address, root, state, version, pid: process.pid }, 'berthd is ready');
+
+  const running = started.move();
+  return { [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+function services(stores: Stores, tasks: Tasks, events: EventExchange, log: Logger): Service[] {
+  const { db, namespaces, leases, content, snapshotter, images, containers, collector } = stores;
+  const collect = () => collector.collect();
+  return [
+    versionService(log),
+    healthService(log),
+    introspectionService({ plugins: pluginsOf({ snapshotRoot: snapshotter.root }), uuid: rootUuid(db), log }),
+    namespacesService(namespaces, log),
+    leasesService({ leases, collect, log }),
+    contentService(content, log),
+    snapshotsService([snapshotter], log),
+    imagesService({ images, db, collect, log }),
+    containersService(containers, log),
+    tasksService(tasks.manager, log),
+    eventsService(events, log),
+  ];
+}
+
+function snapshotterNamed({ snapshotter }: Stores, name: string) {
+  if (name === snapshotter.name) return snapshotter;
+  throw new BerthError('not_found', `snapshotter "${name}" is not loaded: there is ${snapshotter.name}`);
+}

@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import type { Logger } from '#common/log.ts';
+import { SqliteContainerStore } from './containers/sqlite-containers.ts';
+import type { ContainerStore } from './containers/store.ts';
+import { LocalContentStore } from './content/local-store.ts';
+import type { EventPublisher } from './events/events.ts';
+import { Collector } from './gc/collector.ts';
+import { SqliteImageStore } from './images/sqlite-images.ts';
+import type { ImageStore } from './images/store.ts';
+import { SqliteLeaseStore } from './leases/sqlite-leases.ts';
+import type { Database } from './metadata/database.ts';
+import { SqliteNamespaceStore } from './namespaces/sqlite-namespaces.ts';
+import type { NamespaceStore } from './namespaces/store.ts';
+import { OverlaySnapshotter } from './snapshots/overlay-snapshotter.ts';
+
+/** Everything that lasts, and the collector that looks after it. */
+export interface Stores {
+  readonly db: Database;
+  readonly namespaces: NamespaceStore;
+  readonly leases: SqliteLeaseStore;
+  readonly content: LocalContentStore;
+  readonly snapshotter: OverlaySnapshotter;
+  readonly images: ImageStore;
+  readonly containers: ContainerStore;
+  readonly collector: Collector;
+}
+
+/** Opens the stores below `root` on one database. */
+export function openStores(root: string, db: Database, events: EventPublisher, log: Logger): Stores {
+  // The stores ask for collections of what the collector takes from them: it is there by the time the first one does.
+  const onRelease = (): void => collector.request();
+  const namespaces = new SqliteNamespaceStore(db, events);
+  const leases = new SqliteLeaseStore(db, namespaces, onRelease);
+  const parts = { db, namespaces, leases, events, onRelease };
+  const content = new LocalContentStore(join(root, 'content'), parts);
+  const snapshotter = new OverlaySnapshotter(join(root, 'snapshots/overlayfs'), {
+    ...parts,
+    onLeftOver: (path, error) => log.warn({ path, err: error }, 'snapshot directory left over'),
+  });
+  const collector = new Collector({
+    db,
+    events,
+    content,
+    snapshotter,
+    onCollected: (result) => {
+      if (result instanceof Error) log.error({ err: result }, 'garbage collection failed');
+      else log.info(result, 'garbage collected');
+    },
+  });
+  const images = new SqliteImageStore(parts);
+  const containers = new SqliteContainerStore(parts);
+  return { db, namespaces, leases, content, snapshotter, images, containers, collector };
+}
