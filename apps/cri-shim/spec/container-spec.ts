@@ -1,0 +1,143 @@
+import { BerthError } from '#common/errors.ts';
+import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
+import type { ContainerConfig, PodConfig } from '../cri-types.ts';
+import { containerAnnotations } from './annotations.ts';
+import { containerCapabilities } from './capabilities.ts';
+import { type CgroupPlacement, cgroupPlacement } from './cgroups.ts';
+import { type DeviceRule, hostDevices, requestedDevices } from './devices.ts';
+import type { HostFacts } from './host.ts';
+import type { ImageProcess } from './image-process.ts';
+import { clampOomScoreAdj, processRlimits } from './limits.ts';
+import { cgroupMount, containerMounts, defaultMounts, type PodMount } from './mounts.ts';
+import { containerNamespaces, podSharing } from './namespaces.ts';
+import { commandLine, environment } from './process.ts';
+import { maskedPaths, readonlyPaths } from './protected-paths.ts';
+import { ociResources } from './resources.ts';
+import { ociVersion, runtimeDefault } from './sandbox-spec.ts';
+import { seccompFor } from './seccomp.ts';
+import type { ProcessUser } from './user.ts';
+
+export interface ContainerSpecRequest {
+  readonly id: string;
+  readonly config: ContainerConfig;
+  readonly image: { readonly name: string; readonly process: ImageProcess };
+  readonly user: ProcessUser;
+  readonly host: HostFacts;
+  readonly hostname: string;
+  readonly sandbox: {
+    readonly id: string;
+    readonly config: PodConfig;
+    readonly pid: number;
+    readonly netnsPath: string;
+  };
+  /** Process id of the container whose PID namespace is shared, for mode TARGET. */
+  readonly targetPid?: number;
+  /** /etc/hosts, /etc/hostname, /etc/resolv.conf and /dev/shm of the pod. */
+  readonly podMounts: readonly PodMount[];
+}
+
+/**
+ * The OCI runtime spec of a container, from its pod's wishes and its image's.
+ *
+ * @throws invalid_argument naming the field that can't be met; failed_precondition when the host lacks something.
+ */
+export async function containerSpec(
+  request: ContainerSpecRequest,
+): Promise<{ spec: RuntimeSpec; placement: CgroupPlacement }> {
+  const { id, config, image, host, sandbox } = request;
+  const security = config.linux?.securityContext ?? null;
+  const privileged = security?.privileged ?? false;
+  if (privileged && !(sandbox.config.linux?.securityContext?.privileged ?? false)) {
+    throw new BerthError(
+      'invalid_argument',
+      `a privileged container needs a privileged pod, and ${sandbox.id} is none`,
+    );
+  }
+  rejectUnsupported(config);
+  const placement = cgroupPlacement(sandbox.config.linux?.cgroupParent ?? '', id, host.systemd);
+  const capabilities = containerCapabilities({
+    add: security?.capabilities?.addCapabilities ?? [],
+    drop: security?.capabilities?.dropCapabilities ?? [],
+    privileged,
+    available: host.capabilities,
+  });
+  // A host's cgroup tree stays visible to privileged containers and on cgroup v1, where a namespace hides too little.
+  const cgroupNamespace = host.unifiedCgroups && !privileged;
+  const base = [...defaultMounts(), cgroupMount(privileged)];
+  if (privileged) for (const mount of base) if (mount.type === 'sysfs') mount.options = writable(mount.options ?? []);
+  const { mounts, rootfsPropagation } = await containerMounts(base, config.mounts, request.podMounts);
+  const { devices, rules } = await requestedDevices(config.devices);
+  const deviceRules: DeviceRule[] = [{ allow: false, access: 'rwm' }, ...rules];
+  if (privileged) {
+    devices.unshift(...(await hostDevices()));
+    deviceRules.push({ allow: true, access: 'rwm' });
+  }
+  const seccomp = privileged
+    ? undefined
+    : seccompFor(security === null ? runtimeDefault : security.seccomp, capabilities.bounding, host.seccomp);
+  const resources = config.linux?.resources ?? null;
+
+  const spec: RuntimeSpec = {
+    ociVersion,
+    process: {
+      terminal: config.tty,
+      args: commandLine(config, image.process),
+      cwd: workingDirectory(config.workingDir || image.process.workingDir || '/'),
+      env: environment(request.hostname, image.process, config.envs),
+      user: request.user,
+      capabilities,
+      noNewPrivileges: !privileged && (security?.noNewPrivs ?? false),
+      rlimits: processRlimits(host.limits),
+    },
+    root: { path: 'rootfs', readonly: security?.readonlyRootfs ?? false },
+    mounts,
+    annotations: containerAnnotations(
+      { sandboxId: sandbox.id, config: sandbox.config },
+      config.metadata?.name ?? '',
+      image.name,
+    ),
+    linux: {
+      cgroupsPath: placement.cgroupsPath,
+      namespaces: containerNamespaces({
+        sharing: podSharing(sandbox.config),
+        netnsPath: sandbox.netnsPath,
+        sandboxPid: sandbox.pid,
+        options: security?.namespaceOptions ?? null,
+        cgroup: cgroupNamespace,
+        ...(request.targetPid === undefined ? {} : { targetPid: request.targetPid }),
+      }),
+      maskedPaths: privileged ? [] : [...(security === null ? maskedPaths : security.maskedPaths)],
+      readonlyPaths: privileged ? [] : [...(security === null ? readonlyPaths : security.readonlyPaths)],
+      resources: {
+        devices: deviceRules,
+        ...(resources === null ? {} : ociResources(resources, host.controllers)),
+      },
+      ...(devices.length === 0 ? {} : { devices }),
+      ...(seccomp === undefined ? {} : { seccomp }),
+      ...(rootfsPropagation === undefined ? {} : { rootfsPropagation }),
+    },
+  };
+  if (resources !== null && spec.process !== undefined) {
+    spec.process.oomScoreAdj = clampOomScoreAdj(Number(resources.oomScoreAdj), host.limits);
+  }
+  return { spec, placement };
+}
+
+/** Wishes that would otherwise be dropped in silence. */
+function rejectUnsupported(config: ContainerConfig): void {
+  const userns = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
+  if (userns?.mode === 'POD') throw new BerthError('invalid_argument', 'user namespaces are not supported');
+  const devices = config.CDIDevices ?? [];
+  if (devices.length > 0) {
+    throw new BerthError('invalid_argument', `CDI device ${devices[0]?.name} is asked for, but CDI is not supported`);
+  }
+}
+
+function workingDirectory(path: string): string {
+  if (path.startsWith('/')) return path;
+  throw new BerthError('invalid_argument', `working directory ${JSON.stringify(path)} must be an absolute path`);
+}
+
+function writable(options: readonly string[]): string[] {
+  return options.map((option) => (option === 'ro' ? 'rw' : option));
+}
