@@ -1,0 +1,153 @@
+import { existsSync } from 'node:fs';
+import { messageOf } from '#common/errors.ts';
+import type { ConfigDir } from './config-dir.ts';
+import { type NetworkList, type PluginConfig, parseNetworkList } from './network-list.ts';
+import type { CniCommand, PluginRunner } from './plugin.ts';
+import { asResult, type CniResult } from './result.ts';
+import type { CachedAttachment, ResultCache } from './result-cache.ts';
+
+/** The interface of every pod. */
+export const podInterface = 'eth0';
+
+/** A pod that is to be attached to the node's network. */
+export interface Attachment {
+  readonly containerId: string;
+  readonly netns: string;
+  readonly args: readonly (readonly [string, string])[];
+  readonly capabilityArgs: Readonly<Record<string, unknown>>;
+}
+
+/** The node's pod network, as CNI plugins make it. */
+export class PodNetwork {
+  readonly #configs: ConfigDir;
+  readonly #plugins: PluginRunner;
+  readonly #cache: ResultCache;
+
+  constructor(configs: ConfigDir, plugins: PluginRunner, cache: ResultCache) {
+    this.#configs = configs;
+    this.#plugins = plugins;
+    this.#cache = cache;
+  }
+
+  /** Why pods can't be attached now; undefined when they can. */
+  async unready(): Promise<string | undefined> {
+    try {
+      await this.ready();
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  /** The network, with all its plugins in place. @throws failed_precondition naming what is missing. */
+  async ready(): Promise<NetworkList> {
+    const list = await this.#configs.load();
+    await Promise.all(list.plugins.map(({ type }) => this.#plugins.find(type)));
+    return list;
+  }
+
+  /**
+   * Attaches a pod. After a failure `detach` must follow: plugins of a chain may have done part of the work.
+   *
+   * @throws failed_precondition for a missing configuration or plugin; else what the plugin reports.
+   */
+  async attach(attachment: Attachment): Promise<CniResult> {
+    const list = await this.ready();
+    let result: unknown;
+    for (const plugin of list.plugins) {
+      result = await this.#run('ADD', list, plugin, attachment, result);
+    }
+    const checked = asResult(result, list.name);
+    await this.#cache.write({
+      kind: 'cniCacheV1',
+      containerId: attachment.containerId,
+      config: Buffer.from(list.source).toString('base64'),
+      ifName: podInterface,
+      networkName: list.name,
+      netns: attachment.netns,
+      cniArgs: attachment.args,
+      capabilityArgs: attachment.capabilityArgs,
+      result: checked,
+    });
+    return checked;
+  }
+
+  /**
+   * Detaches a pod; one that isn't attached is no error. It uses the configuration that the pod was attached with,
+   * whatever has become of the file since.
+   *
+   * @throws what a plugin reports; the attachment is then still on record, for another try.
+   */
+  async detach(attachment: Attachment): Promise<void> {
+    const cached = await this.#cache.find(attachment.containerId, podInterface);
+    if (cached.length === 0) {
+      // Nothing on record: ADD may have been cut short, and then today's configuration is the best guess.
+      const list = await this.#configs.load().catch(() => undefined);
+      if (list !== undefined) await this.#detachFrom(list, attachment, undefined);
+      return;
+    }
+    for (const entry of cached) {
+      const list = parseNetworkList(Buffer.from(entry.config, 'base64').toString(), `of ${entry.containerId}`);
+      await this.#detachFrom(list, attachment, entry);
+      await this.#cache.remove(entry);
+    }
+  }
+
+  /**
+   * Asks the plugins whether a pod is still attached as recorded (CHECK, from 0.4.0 on).
+   *
+   * @throws what the first dissatisfied plugin reports.
+   */
+  async check(attachment: Attachment): Promise<void> {
+    for (const entry of await this.#cache.find(attachment.containerId, podInterface)) {
+      const list = parseNetworkList(Buffer.from(entry.config, 'base64').toString(), `of ${entry.containerId}`);
+      if (list.disableCheck || list.cniVersion.startsWith('0.3.')) continue;
+      for (const plugin of list.plugins) await this.#run('CHECK', list, plugin, attachment, entry.result);
+    }
+  }
+
+  /** Ids of all pods with an attachment on record. */
+  async attachedIds(): Promise<string[]> {
+    return await this.#cache.containerIds(podInterface);
+  }
+
+  async #detachFrom(list: NetworkList, attachment: Attachment, entry: CachedAttachment | undefined): Promise<void> {
+    const target = {
+      ...attachment,
+      // Plugins take an empty path as "the namespace is gone": addresses are still given back.
+      netns: existsSync(attachment.netns) ? attachment.netns : '',
+      args: entry?.cniArgs ?? attachment.args,
+      capabilityArgs: entry?.capabilityArgs ?? attachment.capabilityArgs,
+    };
+    for (const plugin of list.plugins.toReversed()) await this.#run('DEL', list, plugin, target, entry?.result);
+  }
+
+  async #run(
+    command: CniCommand,
+    list: NetworkList,
+    plugin: PluginConfig,
+    attachment: Attachment,
+    prevResult: unknown,
+  ): Promise<unknown> {
+    const runtimeConfig = Object.fromEntries(
+      Object.entries(attachment.capabilityArgs).filter(([name]) => plugin.capabilities?.[name] === true),
+    );
+    const { capabilities: _, ...rest } = plugin;
+    const input = {
+      ...rest,
+      name: list.name,
+      cniVersion: list.cniVersion,
+      ...(Object.keys(runtimeConfig).length > 0 ? { runtimeConfig } : {}),
+      ...(prevResult === undefined ? {} : { prevResult }),
+    };
+    return await this.#plugins.run({
+      type: plugin.type,
+      command,
+      containerId: attachment.containerId,
+      netns: attachment.netns,
+      ifName: podInterface,
+      args: attachment.args,
+      input: JSON.stringify(input),
+    });
+  }
+}

@@ -1,0 +1,116 @@
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { BerthError, type Code } from '#common/errors.ts';
+
+export type CniCommand = 'ADD' | 'DEL' | 'CHECK';
+
+/** One run of a plugin (CNI specification, section 2: execution protocol). */
+export interface PluginRun {
+  readonly type: string;
+  readonly command: CniCommand;
+  readonly containerId: string;
+  /** Empty when the namespace is gone already; only DEL allows that. */
+  readonly netns: string;
+  readonly ifName: string;
+  readonly args: readonly (readonly [string, string])[];
+  /** The network configuration on the plugin's standard input. */
+  readonly input: string;
+}
+
+/** Results stay far below it; a runaway plugin doesn't fill our memory. */
+const maxOutput = 4 << 20;
+
+/** Finds plugins and runs them. */
+export class PluginRunner {
+  readonly #dirs: readonly string[];
+  readonly #timeoutMs: number;
+
+  constructor(dirs: readonly string[], timeoutMs = 90_000) {
+    this.#dirs = dirs;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * The plugin's executable.
+   *
+   * @throws failed_precondition naming the plugin and the directories that were searched.
+   */
+  async find(type: string): Promise<string> {
+    for (const dir of this.#dirs) {
+      const path = join(dir, type);
+      try {
+        await access(path, constants.X_OK);
+        return path;
+      } catch {
+        // Not here: the next directory.
+      }
+    }
+    throw new BerthError(
+      'failed_precondition',
+      `CNI plugin "${type}" not found in ${this.#dirs.join(', ')}: install it, or set cni.bin_dirs`,
+    );
+  }
+
+  /**
+   * Runs the plugin; answers what it printed, parsed; undefined if it printed nothing.
+   *
+   * @throws failed_precondition for a missing plugin; unavailable where the plugin asks to try again;
+   * deadline_exceeded when it had to be killed; internal for its other failures, with its message.
+   */
+  async run(run: PluginRun): Promise<unknown> {
+    const path = await this.find(run.type);
+    const result = await execa(path, {
+      input: run.input,
+      env: {
+        CNI_COMMAND: run.command,
+        CNI_CONTAINERID: run.containerId,
+        CNI_NETNS: run.netns,
+        CNI_IFNAME: run.ifName,
+        CNI_ARGS: run.args.map(([key, value]) => `${key}=${value}`).join(';'),
+        CNI_PATH: this.#dirs.join(':'),
+      },
+      reject: false,
+      timeout: this.#timeoutMs,
+      killSignal: 'SIGKILL',
+      maxBuffer: maxOutput,
+      cwd: '/',
+    });
+    const what = `CNI plugin "${run.type}" ${run.command} for ${run.containerId}`;
+    if (result.timedOut) throw new BerthError('deadline_exceeded', `${what} took more than ${this.#timeoutMs} ms`);
+    if (result.failed) throw pluginError(what, result);
+    return result.stdout.trim() === '' ? undefined : parse(result.stdout, what);
+  }
+}
+
+function parse(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new BerthError('internal', `${what} printed something else than JSON`, { cause });
+  }
+}
+
+/** A plugin says on stdout what went wrong, with a code (CNI specification, section 5: error). */
+function pluginError(
+  what: string,
+  result: { readonly stdout: string; readonly stderr: string; readonly shortMessage?: string | undefined },
+): BerthError {
+  let reported: { code?: unknown; msg?: unknown; details?: unknown } = {};
+  try {
+    const parsed: unknown = JSON.parse(result.stdout);
+    if (typeof parsed === 'object' && parsed !== null) reported = parsed;
+  } catch {
+    // No error document: its stderr has to do.
+  }
+  const parts = [reported.msg, reported.details].filter((part) => typeof part === 'string' && part !== '');
+  const message =
+    parts.length > 0 ? parts.join('; ') : result.stderr.trim().slice(-2048) || result.shortMessage || 'it failed';
+  return new BerthError(codeOf(reported.code), `${what}: ${message}`);
+}
+
+/** 1: incompatible version, 2: unsupported field, 7: invalid configuration, 11: try again, 50 and 51: not available. */
+function codeOf(code: unknown): Code {
+  if (code === 11 || code === 50 || code === 51) return 'unavailable';
+  return code === 1 || code === 2 || code === 7 ? 'failed_precondition' : 'internal';
+}

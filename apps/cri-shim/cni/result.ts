@@ -1,0 +1,49 @@
+import { BerthError } from '#common/errors.ts';
+
+/** What ADD answers, as versions 0.3.0 to 1.1.0 have it in common (CNI specification, section 5). */
+export interface CniResult {
+  readonly cniVersion?: string;
+  readonly interfaces?: readonly { readonly name: string; readonly mac?: string; readonly sandbox?: string }[];
+  readonly ips?: readonly { readonly address: string; readonly gateway?: string; readonly interface?: number }[];
+  readonly routes?: readonly { readonly dst: string; readonly gw?: string }[];
+  readonly dns?: {
+    readonly nameservers?: readonly string[];
+    readonly domain?: string;
+    readonly search?: readonly string[];
+    readonly options?: readonly string[];
+  };
+  readonly [key: string]: unknown;
+}
+
+/** @throws internal when the last plugin of a chain printed no result. */
+export function asResult(value: unknown, network: string): CniResult {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as CniResult;
+  throw new BerthError('internal', `CNI network "${network}" answered ADD without a result`);
+}
+
+/** The pod's addresses, the primary one first: IPv4 before IPv6 unless there is only the other. */
+export function podAddresses(result: CniResult): string[] {
+  const inside = (result.ips ?? []).filter((ip) => {
+    // An address without an interface is the pod's; one on an interface counts when that lies in the pod.
+    if (ip.interface === undefined) return true;
+    const owner = result.interfaces?.[ip.interface];
+    return owner === undefined || (owner.sandbox ?? '') !== '';
+  });
+  const addresses = inside.map(({ address }) => address.split('/')[0] ?? address);
+  return [...addresses.filter((ip) => !ip.includes(':')), ...addresses.filter((ip) => ip.includes(':'))];
+}
+
+/** The form that tools know from PodSandboxStatus' verbose `cniResult`: go-cni's. */
+export function describeResult(result: CniResult): Record<string, unknown> {
+  const interfaces: Record<string, unknown> = {};
+  (result.interfaces ?? []).forEach((entry, index) => {
+    interfaces[entry.name] = {
+      IPConfigs: (result.ips ?? [])
+        .filter((ip) => ip.interface === index)
+        .map((ip) => ({ IP: ip.address.split('/')[0], Gateway: ip.gateway ?? '' })),
+      Mac: entry.mac ?? '',
+      Sandbox: entry.sandbox ?? '',
+    };
+  });
+  return { Interfaces: interfaces, DNS: [result.dns ?? {}], Routes: result.routes ?? [] };
+}
