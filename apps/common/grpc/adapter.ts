@@ -64,15 +64,16 @@ function unary(handler: AnyHandler, log: Logger): grpc.handleUnaryCall<unknown, 
   return async (call, callback) => {
     const startedAt = performance.now();
     const ctx = new ServerCallContext(call, log);
+    let response: unknown;
+    let failure: BerthError | undefined;
     try {
-      const response = await (handler as Untyped)(call.request, ctx);
-      callback(null, response);
-      logCall(ctx, startedAt, call.request, response);
+      response = await (handler as Untyped)(call.request, ctx);
     } catch (error) {
-      const failure = BerthError.from(error);
-      callback(statusOf(failure));
-      logCall(ctx, startedAt, call.request, undefined, failure);
+      failure = BerthError.from(error);
     }
+    if (failure === undefined) callback(null, response);
+    else callback(statusOf(failure));
+    logCall(ctx, startedAt, call.request, response, failure);
   };
 }
 
@@ -95,16 +96,16 @@ async function respond(
 ): Promise<void> {
   const startedAt = performance.now();
   const ctx = new ServerCallContext(call, log);
+  let failure: BerthError | undefined;
   try {
     await pump((handler as Untyped)(input, ctx) as AsyncIterable<unknown>, call, ctx.signal);
-    call.end();
-    logCall(ctx, startedAt, logged, undefined);
   } catch (error) {
     // Whatever the handler made of it, a cancelled call ends as cancelled.
-    const failure = BerthError.from(ctx.cancelled ? ctx.signal.reason : error);
-    if (!ctx.cancelled) call.emit('error', statusOf(failure));
-    logCall(ctx, startedAt, logged, undefined, failure);
+    failure = BerthError.from(ctx.cancelled ? ctx.signal.reason : error);
   }
+  if (failure === undefined) call.end();
+  else if (!ctx.cancelled) call.emit('error', statusOf(failure));
+  logCall(ctx, startedAt, logged, undefined, failure);
 }
 
 /** Writes each item, waiting while the client doesn't read; gives up, and tells the source, when the call is over. */

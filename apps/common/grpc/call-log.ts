@@ -44,14 +44,14 @@ function levelOf(method: string, error: BerthError | undefined): 'debug' | 'info
 }
 
 function idOf(message: unknown): string | undefined {
+  if (typeof message !== 'object' || message === null) return undefined;
   for (const field of idFields) {
     const value = stringAt(message, field);
     if (value !== undefined) return value;
   }
   for (const field of nestedFields) {
-    const value = valueAt(message, field);
-    const found = typeof value === 'string' ? value : idOf(value);
-    if (found !== undefined && found !== '') return found;
+    const value = stringAt(message, field) ?? idOf(valueAt(message, field));
+    if (value !== undefined) return value;
   }
   return undefined;
 }
