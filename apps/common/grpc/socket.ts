@@ -15,7 +15,7 @@ export async function bindSocket(path: string, mode: number, bind: (path: string
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o711 });
     await removeStale(path);
-    const directory = await mkdtemp(join(dirname(path), '.'));
+    const directory = await mkdtemp(join(dirname(path), '.s'));
     const temporary = join(directory, 's');
     try {
       refuseLong(path);

@@ -1,4 +1,4 @@
-import { link, mkdtemp, rm, stat } from 'node:fs/promises';
+import { link, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -259,6 +259,7 @@ describe('a socket', () => {
   test('has mode 0600 and is gone after close', async () => {
     await server.listen(socket);
     expect((await stat(socket)).mode & 0o777).toBe(0o600);
+    expect(await readdir(directory)).toEqual(['test.sock']);
     await server.close(0);
     await expect(stat(socket)).rejects.toMatchObject({ code: 'ENOENT' });
   });
