@@ -1,0 +1,82 @@
+import { closeSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { basename } from 'node:path';
+import { BerthError } from '#common/errors.ts';
+import { close, pipe, spawn, unixConnect } from '#common/native/index.ts';
+import { hasErrno } from '#common/node-error.ts';
+import { Bundle } from './bundle.ts';
+import type { CommandLine } from './command-line.ts';
+import { shimSocket, socketFolder } from './socket-path.ts';
+import { openNull } from './stdio.ts';
+
+/** The serving shim's end of the pipe on which it says that it is ready, or what went wrong. */
+export const readinessFd = 3;
+export const ready = 'ready';
+
+/**
+ * `start`: makes the serving shim, a session of its own with no descriptor of the caller's, waits until it listens,
+ * and prints its address. A shim that already serves this id is answered again.
+ *
+ * The caller reads stdout and stderr together: nothing but the answer may be printed.
+ */
+export function start(line: CommandLine): void {
+  const socket = shimSocket(socketFolder(), line.address, line.namespace, line.id);
+  const address = `unix://${socket}`;
+  if (!isServed(socket)) {
+    const bundle = new Bundle(process.cwd());
+    const pid = spawnServer(line);
+    bundle.saveShimPid(pid);
+    bundle.saveAddress(address);
+  }
+  writeSync(1, answer(address));
+}
+
+function isServed(socket: string): boolean {
+  try {
+    close(unixConnect(socket));
+    return true;
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'ECONNREFUSED')) throw BerthError.from(error, 'look for a shim');
+    rmSync(socket, { force: true });
+    return false;
+  }
+}
+
+/**
+ * Environment of the serving shim: without the JIT and its threads an idle process keeps a megabyte less
+ * (options of JavaScriptCore, read by Bun as BUN_JSC_…).
+ */
+const lean = ['BUN_JSC_useJIT=0', 'BUN_JSC_numberOfGCMarkers=1', 'BUN_JSC_useConcurrentGC=0'];
+
+function spawnServer(line: CommandLine): number {
+  const args = ['-namespace', line.namespace, '-id', line.id, '-address', line.address];
+  if (line.debug) args.push('-debug');
+  const env = Object.entries(process.env).map(([key, value]) => `${key}=${value}`);
+  const devNull = openNull();
+  const [readEnd, writeEnd] = pipe(0);
+  let pid: number;
+  try {
+    pid = spawn(
+      [process.execPath, ...args, 'serve'],
+      [...env, ...lean],
+      null,
+      [devNull, devNull, devNull, writeEnd],
+      true,
+    );
+  } catch (error) {
+    close(readEnd);
+    throw BerthError.from(error, `start ${basename(process.execPath)}`);
+  } finally {
+    close(writeEnd);
+    close(devNull);
+  }
+  const said = readFileSync(readEnd, 'utf8');
+  closeSync(readEnd);
+  if (said !== ready) throw new BerthError('internal', said || 'the shim ended before it was ready');
+  return pid;
+}
+
+/** A daemon before containerd 2.0 takes a bare address only, a later one says which version it knows. */
+function answer(address: string): string {
+  if (Number(process.env.MAX_SHIM_VERSION ?? 0) < 3) return address;
+  return JSON.stringify({ version: 3, address, protocol: 'ttrpc' });
+}

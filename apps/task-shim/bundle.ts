@@ -1,0 +1,113 @@
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { BerthError, messageOf } from '#common/errors.ts';
+import { hasErrno } from '#common/node-error.ts';
+import { writeAtomicSync } from './write-atomic.ts';
+
+/** What `delete` must know of a container whose shim has died. */
+export interface SavedRuntime {
+  readonly binary: string;
+  readonly root: string;
+  readonly systemdCgroup: boolean;
+}
+
+/**
+ * A bundle's files:
+ *
+ *     config.json   the OCI spec, written by the daemon
+ *     rootfs/       mounted here by Create
+ *     log           FIFO of the shim's log lines, made and read by the daemon
+ *     address       the shim's socket as `unix://…`
+ *     shim.pid      the serving shim
+ *     runtime.json  which OCI runtime the container was created with
+ *     init.pid, <exec id>.pid, <exec id>.json, runc-<n>.log   made and removed around calls of the OCI runtime
+ */
+export class Bundle {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  get rootfs(): string {
+    return join(this.path, 'rootfs');
+  }
+
+  get log(): string {
+    return join(this.path, 'log');
+  }
+
+  get initPid(): string {
+    return join(this.path, 'init.pid');
+  }
+
+  execPid(execId: string): string {
+    return join(this.path, `${execId}.pid`);
+  }
+
+  execSpec(execId: string): string {
+    return join(this.path, `${execId}.json`);
+  }
+
+  makeRootfs(): void {
+    mkdirSync(this.rootfs, { mode: 0o711, recursive: true });
+  }
+
+  saveRuntime(runtime: SavedRuntime): void {
+    writeAtomicSync(join(this.path, 'runtime.json'), JSON.stringify(runtime));
+  }
+
+  /** undefined when no container was created in this bundle. */
+  readRuntime(): SavedRuntime | undefined {
+    const text = this.#read('runtime.json');
+    return text === undefined ? undefined : (JSON.parse(text) as SavedRuntime);
+  }
+
+  saveAddress(address: string): void {
+    writeAtomicSync(join(this.path, 'address'), address);
+  }
+
+  readAddress(): string | undefined {
+    return this.#read('address')?.trim();
+  }
+
+  saveShimPid(pid: number): void {
+    writeAtomicSync(join(this.path, 'shim.pid'), String(pid));
+  }
+
+  /** The pid of init, 0 when the file is missing or cut short. */
+  readInitPid(): number {
+    return Number.parseInt(this.#read('init.pid') ?? '', 10) || 0;
+  }
+
+  remove(path: string): void {
+    rmSync(path, { force: true });
+  }
+
+  /**
+   * Whether other processes of the container outlive init: it has no pid namespace of its own
+   * (runtime-spec, config-linux.md, "Namespaces": a namespace with a path is joined).
+   */
+  sharesPidNamespace(): boolean {
+    const text = this.#read('config.json');
+    if (text === undefined) return false;
+    try {
+      const spec = JSON.parse(text) as { linux?: { namespaces?: { type: string; path?: string }[] } };
+      const own = spec.linux?.namespaces?.find((namespace) => namespace.type === 'pid');
+      return own === undefined || (own.path ?? '') !== '';
+    } catch (cause) {
+      throw new BerthError('invalid_argument', `${this.path}/config.json is no valid JSON: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  #read(name: string): string | undefined {
+    try {
+      return readFileSync(join(this.path, name), 'utf8');
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT')) return undefined;
+      throw BerthError.from(error, `read ${name} of the bundle`);
+    }
+  }
+}

@@ -1,0 +1,345 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BerthError } from '#common/errors.ts';
+import { validateIdentifier } from '#common/identifiers.ts';
+import { timestampFromDate } from '#common/timestamp.ts';
+import { type Any, unpackJson } from '#common/typeurl.ts';
+import { Bundle } from './bundle.ts';
+import { Cgroup } from './cgroup.ts';
+import type { Publish } from './events.ts';
+import type { ShimLog } from './log.ts';
+import { runtimeOptions } from './options.ts';
+import { readPid, TaskProcess } from './process.ts';
+import type { Exit, Reaper } from './reaper.ts';
+import { mountRootfs, type RootfsMount, unmountRootfs } from './rootfs.ts';
+import { Runc } from './runc.ts';
+import type { StdioPaths } from './stdio.ts';
+import { requireState } from './transitions.ts';
+
+/** What every container of a shim shares. */
+export interface ShimContext {
+  readonly namespace: string;
+  /** A free path for a short-lived socket, short enough for one. */
+  readonly socketPath: () => string;
+  readonly reaper: Reaper;
+  readonly publish: Publish;
+  readonly log: ShimLog;
+}
+
+export interface CreateRequest extends StdioPaths {
+  readonly id: string;
+  readonly bundle: string;
+  readonly rootfs: readonly RootfsMount[];
+  readonly options: Any | null;
+}
+
+export interface ExecRequest extends StdioPaths {
+  readonly execId: string;
+  /** The OCI process as JSON. */
+  readonly spec: Any | null;
+}
+
+const sigkill = 9;
+/** How long Delete waits for a terminal's output to be taken. */
+const drainMs = 5000;
+
+/**
+ * A container and its processes.
+ *
+ * Invariants: a process's start is published before its exit; of all exits of a container, init's is published
+ * last; an exit is published once, and its waiters are released with it.
+ */
+export class Container {
+  readonly id: string;
+  readonly bundle: Bundle;
+  readonly init: TaskProcess;
+  readonly #context: ShimContext;
+  readonly #runc: Runc;
+  readonly #execs = new Map<string, TaskProcess>();
+  /** Replaced once init lives: until then nothing can be in it. */
+  #cgroup: Cgroup | undefined;
+  #oomKills = 0;
+  /** Execs whose start was begun and whose exit isn't published. */
+  #runningExecs = 0;
+  /** Init has been reaped; its exit may have to wait for other events. */
+  #initExit: Exit | undefined;
+  #startingInit = false;
+  #othersKilled = false;
+  #lastOperation: Promise<unknown> = Promise.resolve();
+
+  private constructor(request: CreateRequest, runc: Runc, context: ShimContext) {
+    this.id = request.id;
+    this.bundle = new Bundle(request.bundle);
+    this.init = new TaskProcess('', request);
+    this.#runc = runc;
+    this.#context = context;
+  }
+
+  /** Mounts the rootfs and lets the OCI runtime create the container. On failure nothing of it is left. */
+  static async create(request: CreateRequest, context: ShimContext): Promise<Container> {
+    const { runtime, flags } = runtimeOptions(request.options, context.namespace);
+    const container = new Container(request, new Runc(runtime, request.bundle, context.reaper), context);
+    const { bundle, init } = container;
+    const release = context.reaper.hold();
+    let created = false;
+    try {
+      bundle.saveRuntime(runtime);
+      if (request.rootfs.length > 0) {
+        bundle.makeRootfs();
+        mountRootfs(request.rootfs, bundle.rootfs);
+      }
+      await init.launch(context.socketPath(), bundle.initPid, async (stdio) => {
+        await container.#runc.create(request.id, request.bundle, bundle.initPid, stdio, flags);
+        created = true;
+      });
+      container.#cgroup = Cgroup.of(init.pid);
+      context.publish('containerd.events.TaskCreate', {
+        containerId: request.id,
+        bundle: request.bundle,
+        rootfs: request.rootfs.map((mount) => ({ ...mount, options: [...mount.options] })),
+        io: init.paths,
+        pid: init.pid,
+      });
+      context.reaper.onExit(init.pid, (exit) => {
+        container.#initExit = exit;
+        container.#publishInitExit();
+      });
+      return container;
+    } catch (error) {
+      await container.#undoCreate(created);
+      throw BerthError.from(error);
+    } finally {
+      release();
+    }
+  }
+
+  /** A failed `runc create` has cleaned up; deleting then could hit another container of the same id. */
+  async #undoCreate(created: boolean): Promise<void> {
+    this.init.closeIo();
+    try {
+      if (created) await this.#runc.delete(this.id, { force: true });
+    } catch (error) {
+      this.#context.log.warn('undo create', error, { id: this.id });
+    }
+    unmountRootfs(this.bundle.rootfs);
+    this.bundle.remove(this.bundle.initPid);
+  }
+
+  /** Throws `not_found` for an unknown exec id. */
+  process(execId: string): TaskProcess {
+    if (execId === '') return this.init;
+    const found = this.#execs.get(execId);
+    if (found === undefined) throw new BerthError('not_found', `process does not exist ${execId}`);
+    return found;
+  }
+
+  async start(execId: string): Promise<number> {
+    const started = this.process(execId);
+    return started === this.init ? this.#oneByOne(() => this.#startInit()) : this.#startExec(started);
+  }
+
+  async #startInit(): Promise<number> {
+    requireState(this.init.state, 'start');
+    this.#startingInit = true;
+    try {
+      await this.#runc.start(this.id);
+      this.init.markStarted();
+      this.#context.publish('containerd.events.TaskStart', { containerId: this.id, pid: this.init.pid });
+      return this.init.pid;
+    } finally {
+      this.#startingInit = false;
+      this.#publishInitExit();
+    }
+  }
+
+  addExec(request: ExecRequest): void {
+    const { execId } = request;
+    requireState(this.init.state, 'exec in');
+    validateIdentifier(execId, 'exec id');
+    if (this.#execs.has(execId)) throw new BerthError('already_exists', `id ${execId}`);
+    const spec = unpackJson<object>(request.spec, 'the process of an exec');
+    writeFileSync(this.bundle.execSpec(execId), JSON.stringify({ ...spec, terminal: request.terminal }), {
+      mode: 0o600,
+    });
+    this.#execs.set(execId, new TaskProcess(execId, request));
+    this.#context.publish('containerd.events.TaskExecAdded', { containerId: this.id, execId });
+  }
+
+  async #startExec(exec: TaskProcess): Promise<number> {
+    const { execId } = exec;
+    requireState(exec.state, 'start');
+    if (this.#initExit !== undefined) {
+      throw new BerthError('failed_precondition', `container ${this.id} init process is not running`);
+    }
+    requireState(this.init.state, 'exec in');
+    const pidFile = this.bundle.execPid(execId);
+    const specFile = this.bundle.execSpec(execId);
+    const release = this.#context.reaper.hold();
+    exec.markStarted();
+    this.#runningExecs++;
+    try {
+      await exec.launch(this.#context.socketPath(), pidFile, (stdio) =>
+        this.#runc.exec(this.id, specFile, pidFile, stdio),
+      );
+      this.#context.publish('containerd.events.TaskExecStarted', { containerId: this.id, execId, pid: exec.pid });
+      this.#context.reaper.onExit(exec.pid, (exit) => this.#execExited(exec, exit));
+      return exec.pid;
+    } catch (error) {
+      killLeftover(pidFile);
+      exec.closeIo();
+      exec.markEnded({ pid: 0, status: 255, at: Date.now() });
+      this.#runningExecs--;
+      this.#publishInitExit();
+      throw BerthError.from(error);
+    } finally {
+      release();
+      this.bundle.remove(pidFile);
+      this.bundle.remove(specFile);
+    }
+  }
+
+  #execExited(exec: TaskProcess, exit: Exit): void {
+    this.#publishExit(exec, exec.execId, exit);
+    this.#runningExecs--;
+    this.#publishInitExit();
+  }
+
+  /** Called after everything that init's exit may have had to wait for. */
+  #publishInitExit(): void {
+    const exit = this.#initExit;
+    if (exit === undefined || this.#startingInit || this.init.exit !== undefined) return;
+    this.#killOthers();
+    if (this.#runningExecs > 0) return;
+    this.#publishExit(this.init, this.id, exit);
+  }
+
+  /** Without a pid namespace of its own, a container's other processes outlive init. */
+  #killOthers(): void {
+    if (this.#othersKilled) return;
+    this.#othersKilled = true;
+    try {
+      if (this.bundle.sharesPidNamespace()) this.#cgroup?.killAll();
+    } catch (error) {
+      this.#context.log.warn("kill what outlived the container's init", error, { id: this.id });
+    }
+  }
+
+  #publishExit(ended: TaskProcess, id: string, exit: Exit): void {
+    this.#publishOom();
+    ended.markEnded(exit);
+    this.#context.publish('containerd.events.TaskExit', {
+      containerId: this.id,
+      id,
+      pid: exit.pid,
+      exitStatus: exit.status,
+      exitedAt: timestampFromDate(new Date(exit.at)),
+    });
+  }
+
+  /** A kill for want of memory is told before the exit that it caused. */
+  #publishOom(): void {
+    try {
+      const kills = this.#cgroup?.oomKills() ?? 0;
+      if (kills > this.#oomKills) this.#context.publish('containerd.events.TaskOOM', { containerId: this.id });
+      this.#oomKills = kills;
+    } catch (error) {
+      this.#context.log.warn('count OOM kills', error, { id: this.id });
+    }
+  }
+
+  /** Throws `not_found` "process already finished" for one that has ended. */
+  async kill(execId: string, signal: number, all: boolean): Promise<void> {
+    if (!(signal >= 0 && signal <= 64)) throw new BerthError('invalid_argument', `signal ${signal} doesn't exist`);
+    const target = this.process(execId);
+    if (target !== this.init || (!all && target.state !== 'paused')) return target.signal(signal);
+    if (target.exit !== undefined) throw new BerthError('not_found', 'process already finished');
+    await this.#runc.kill(this.id, signal, { all });
+    // A frozen v1 cgroup keeps even SIGKILL waiting.
+    if (target.state === 'paused' && signal === sigkill) await this.#runc.resume(this.id).catch(() => undefined);
+  }
+
+  pause(): Promise<void> {
+    return this.#oneByOne(async () => {
+      requireState(this.init.state, 'pause');
+      await this.#runc.pause(this.id);
+      this.init.markPaused(true);
+      this.#context.publish('containerd.events.TaskPaused', { containerId: this.id });
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.#oneByOne(async () => {
+      requireState(this.init.state, 'resume');
+      await this.#runc.resume(this.id);
+      this.init.markPaused(false);
+      this.#context.publish('containerd.events.TaskResumed', { containerId: this.id });
+    });
+  }
+
+  /** `resources` is the spec's `linux.resources` as JSON. */
+  update(resources: Any | null): Promise<void> {
+    return this.#oneByOne(async () => {
+      requireState(this.init.state, 'update');
+      const file = join(this.bundle.path, 'resources.json');
+      writeFileSync(file, JSON.stringify(unpackJson(resources, 'resources')), { mode: 0o600 });
+      try {
+        await this.#runc.update(this.id, file);
+      } finally {
+        this.bundle.remove(file);
+      }
+    });
+  }
+
+  /** Every process in the container, with the exec id of those that are execs. */
+  async pids(): Promise<{ pid: number; execId: string }[]> {
+    const execIds = new Map([...this.#execs.values()].map((exec) => [exec.pid, exec.execId]));
+    const pids = this.#cgroup?.pids() ?? (await this.#runc.pids(this.id));
+    return pids.map((pid) => ({ pid, execId: execIds.get(pid) ?? '' }));
+  }
+
+  /** Forgets an ended exec, or deletes the container. Answers the process that is gone. */
+  async delete(execId: string): Promise<TaskProcess> {
+    const gone = this.process(execId);
+    if (gone === this.init) return this.#oneByOne(() => this.#deleteInit());
+    requireState(gone.state, 'delete');
+    await gone.drained(drainMs);
+    gone.closeIo();
+    this.#execs.delete(execId);
+    this.bundle.remove(this.bundle.execSpec(execId));
+    return gone;
+  }
+
+  async #deleteInit(): Promise<TaskProcess> {
+    const { init } = this;
+    requireState(init.state, 'delete');
+    const created = init.state === 'created';
+    if (!created) await init.drained(drainMs);
+    await this.#runc.delete(this.id, { force: created });
+    if (created) await init.ended;
+    unmountRootfs(this.bundle.rootfs);
+    for (const process of [init, ...this.#execs.values()]) process.closeIo();
+    this.#context.publish('containerd.events.TaskDelete', {
+      containerId: this.id,
+      pid: init.pid,
+      exitStatus: init.exit?.status ?? 0,
+      exitedAt: timestampFromDate(new Date(init.exit?.at ?? Date.now())),
+    });
+    return init;
+  }
+
+  /** Operations that change init's state run one after another; each looks at the state when its turn has come. */
+  #oneByOne<T>(operation: () => Promise<T>): Promise<T> {
+    const result = this.#lastOperation.then(operation);
+    this.#lastOperation = result.catch(() => undefined);
+    return result;
+  }
+}
+
+/** An exec that runs although its start failed, because its terminal couldn't be had. */
+function killLeftover(pidFile: string): void {
+  try {
+    process.kill(readPid(pidFile), 'SIGKILL');
+  } catch {
+    // The usual case: it never came to be.
+  }
+}

@@ -1,0 +1,138 @@
+import { readFileSync } from 'node:fs';
+import { BerthError } from '#common/errors.ts';
+import { hasErrno } from '#common/node-error.ts';
+import { Console, ConsoleSocket } from './console.ts';
+import type { Exit } from './reaper.ts';
+import type { ProcessStdio } from './runc.ts';
+import { Stdio, type StdioPaths } from './stdio.ts';
+
+export type ProcessState = 'created' | 'running' | 'paused' | 'stopped';
+
+/**
+ * One process of a container: init, or an exec. Keeps facts (pid, started, paused, exit); the state is derived.
+ * The exit is remembered for as long as the object is.
+ */
+export class TaskProcess {
+  /** Empty for init. */
+  readonly execId: string;
+  readonly paths: StdioPaths;
+  /** Settles once the exit may be known, which is after every event that must come before it. */
+  readonly ended: Promise<Exit>;
+  readonly #settle: (exit: Exit) => void;
+  #pid = 0;
+  #started = false;
+  #paused = false;
+  #exit: Exit | undefined;
+  #stdio: Stdio | undefined;
+  #console: Console | undefined;
+
+  constructor(execId: string, { stdin, stdout, stderr, terminal }: StdioPaths) {
+    this.execId = execId;
+    this.paths = { stdin, stdout, stderr, terminal };
+    const { promise, resolve } = Promise.withResolvers<Exit>();
+    this.ended = promise;
+    this.#settle = resolve;
+  }
+
+  /** 0 until launched. */
+  get pid(): number {
+    return this.#pid;
+  }
+
+  get exit(): Exit | undefined {
+    return this.#exit;
+  }
+
+  get state(): ProcessState {
+    if (this.#exit !== undefined) return 'stopped';
+    if (this.#paused) return 'paused';
+    return this.#started ? 'running' : 'created';
+  }
+
+  /**
+   * Lets the OCI runtime make the process with this one's stdio, and learns its pid. On failure nothing is open.
+   * `socketPath` is where the runtime is to send a terminal.
+   */
+  async launch(socketPath: string, pidFile: string, run: (stdio: ProcessStdio) => Promise<void>): Promise<void> {
+    if (this.paths.terminal) {
+      const socket = new ConsoleSocket(socketPath);
+      try {
+        await run({ consoleSocket: socket.path });
+        this.#console = new Console(socket.receive(), this.paths);
+      } finally {
+        socket.close();
+      }
+    } else {
+      const stdio = Stdio.open(this.paths);
+      try {
+        await run({ fds: stdio.child });
+        stdio.handedOver();
+        this.#stdio = stdio;
+      } catch (error) {
+        stdio.close();
+        throw error;
+      }
+    }
+    this.#pid = readPid(pidFile);
+  }
+
+  markStarted(): void {
+    this.#started = true;
+  }
+
+  markPaused(paused: boolean): void {
+    this.#paused = paused;
+  }
+
+  markEnded(exit: Exit): void {
+    if (this.#exit !== undefined) return;
+    this.#exit = exit;
+    this.closeStdin();
+    this.#settle(exit);
+  }
+
+  /** Sends a signal. The pid is this process's until it is reaped, which happens here only. */
+  signal(number: number): void {
+    if (this.#exit !== undefined) throw new BerthError('not_found', 'process already finished');
+    if (this.#pid === 0) throw new BerthError('failed_precondition', 'process not created');
+    try {
+      process.kill(this.#pid, number);
+    } catch (error) {
+      if (hasErrno(error, 'ESRCH')) throw new BerthError('not_found', 'process already finished', { cause: error });
+      throw BerthError.from(error, `kill ${this.#pid}`);
+    }
+  }
+
+  /** Without a terminal there is nothing to resize: no error, as containerd's shim does. */
+  resize(rows: number, columns: number): void {
+    this.#console?.resize(rows, columns);
+  }
+
+  closeStdin(): void {
+    this.#stdio?.closeStdin();
+    this.#console?.closeStdin();
+  }
+
+  /** Waits until a terminal's output is in its FIFO, at most `ms`: a FIFO without a reader may be full. */
+  async drained(ms: number): Promise<void> {
+    if (this.#console === undefined) return;
+    let timer: NodeJS.Timeout | undefined;
+    const expired = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+    await Promise.race([this.#console.drained, expired]);
+    clearTimeout(timer);
+  }
+
+  /** Lets go of the stdio; unread output is lost. */
+  closeIo(): void {
+    this.#stdio?.close();
+    this.#console?.close();
+  }
+}
+
+export function readPid(path: string): number {
+  const pid = Number.parseInt(readFileSync(path, 'utf8'), 10);
+  if (!(pid > 0)) throw new BerthError('internal', `the OCI runtime left no pid in ${path}`);
+  return pid;
+}

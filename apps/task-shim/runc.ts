@@ -1,0 +1,139 @@
+import { fstatSync, readFileSync, readSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { BerthError } from '#common/errors.ts';
+import { close, memfd, spawn } from '#common/native/index.ts';
+import { hasErrno } from '#common/node-error.ts';
+import type { SavedRuntime } from './bundle.ts';
+import type { Reaper } from './reaper.ts';
+import { openNull } from './stdio.ts';
+
+/** Where `create` and `exec` get a process's stdio from: descriptors, or a socket for the terminal. */
+export type ProcessStdio = { readonly fds: readonly [number, number, number] } | { readonly consoleSocket: string };
+
+export interface CreateFlags {
+  readonly noPivotRoot: boolean;
+  readonly noNewKeyring: boolean;
+}
+
+/** Variables that are the shim's own, or that would make the OCI runtime talk to somebody else's systemd unit. */
+const privateVariables = /^(?:BUN_|BERTH_|NOTIFY_SOCKET=|LISTEN_FDS=|LISTEN_PID=|LISTEN_FDNAMES=)/;
+
+/**
+ * The command line of an OCI runtime: runc, crun, youki (opencontainers/runtime-tools, `command-line-interface.md`).
+ *
+ * Every failure is a BerthError with the runtime's own words: the last error of its JSON log, else its stderr.
+ */
+export class Runc {
+  readonly #runtime: SavedRuntime;
+  readonly #folder: string;
+  readonly #reaper: Reaper;
+  readonly #env: readonly string[];
+  #calls = 0;
+
+  /** `folder` takes a log file per call, removed with the call. */
+  constructor(runtime: SavedRuntime, folder: string, reaper: Reaper) {
+    this.#runtime = runtime;
+    this.#folder = folder;
+    this.#reaper = reaper;
+    this.#env = Object.entries(process.env)
+      .map(([key, value]) => `${key}=${value}`)
+      .filter((variable) => !privateVariables.test(variable));
+  }
+
+  async create(id: string, bundle: string, pidFile: string, stdio: ProcessStdio, flags: CreateFlags): Promise<void> {
+    const args = ['create', '--bundle', bundle, '--pid-file', pidFile];
+    if (flags.noPivotRoot) args.push('--no-pivot');
+    if (flags.noNewKeyring) args.push('--no-new-keyring');
+    await this.#withStdio('OCI runtime create failed', args, id, stdio);
+  }
+
+  async start(id: string): Promise<void> {
+    await this.#run('OCI runtime start failed', ['start', id]);
+  }
+
+  /** `specFile` holds the process as JSON. Returns once the process runs, detached. */
+  async exec(id: string, specFile: string, pidFile: string, stdio: ProcessStdio): Promise<void> {
+    const args = ['exec', '--process', specFile, '--pid-file', pidFile, '--detach'];
+    await this.#withStdio('OCI runtime exec failed', args, id, stdio);
+  }
+
+  /** A container that the runtime doesn't know is gone: no error. */
+  async delete(id: string, options: { force: boolean }): Promise<void> {
+    try {
+      await this.#run('failed to delete task', ['delete', ...(options.force ? ['--force'] : []), id]);
+    } catch (error) {
+      if (!(error instanceof BerthError && error.message.includes('does not exist'))) throw error;
+    }
+  }
+
+  async kill(id: string, signal: number, options: { all: boolean }): Promise<void> {
+    await this.#run('OCI runtime kill failed', ['kill', ...(options.all ? ['--all'] : []), id, String(signal)]);
+  }
+
+  async pause(id: string): Promise<void> {
+    await this.#run('OCI runtime pause failed', ['pause', id]);
+  }
+
+  async resume(id: string): Promise<void> {
+    await this.#run('OCI runtime resume failed', ['resume', id]);
+  }
+
+  /** `resourcesFile` holds the spec's `linux.resources` as JSON. */
+  async update(id: string, resourcesFile: string): Promise<void> {
+    await this.#run('OCI runtime update failed', ['update', '--resources', resourcesFile, id]);
+  }
+
+  async pids(id: string): Promise<number[]> {
+    return JSON.parse(await this.#run('OCI runtime ps failed', ['ps', '--format', 'json', id])) as number[];
+  }
+
+  async #withStdio(what: string, args: string[], id: string, stdio: ProcessStdio): Promise<void> {
+    if ('fds' in stdio) await this.#run(what, [...args, id], stdio.fds);
+    else await this.#run(what, [...args, '--console-socket', stdio.consoleSocket, id]);
+  }
+
+  /** Runs one command to its end and answers its stdout, which is empty where `fds` are given. */
+  async #run(what: string, args: readonly string[], fds?: readonly number[]): Promise<string> {
+    const { binary, root, systemdCgroup } = this.#runtime;
+    const log = join(this.#folder, `runc-${++this.#calls}.log`);
+    const global = ['--root', root, '--log', log, '--log-format', 'json'];
+    if (systemdCgroup) global.push('--systemd-cgroup');
+    const own = fds === undefined ? [openNull(), memfd('stdout'), memfd('stderr')] : [];
+    const [, stdout = -1, stderr = -1] = own;
+    try {
+      const pid = spawn([binary, ...global, ...args], this.#env, null, fds ?? own, false);
+      const { status } = await this.#reaper.exitOf(pid);
+      if (status === 0) return stdout < 0 ? '' : readAll(stdout);
+      const said = lastError(log) || (stderr < 0 ? '' : readAll(stderr).trim()) || `exit status ${status}`;
+      throw new BerthError('unknown', `${what}: ${said}`);
+    } catch (error) {
+      if (!hasErrno(error, 'ENOENT', 'EACCES')) throw error;
+      throw new BerthError('failed_precondition', `${what}: the OCI runtime "${binary}" can't be run`, {
+        cause: error,
+      });
+    } finally {
+      for (const fd of own) close(fd);
+      rmSync(log, { force: true });
+    }
+  }
+}
+
+/** The message of the last line with level "error" in a runtime's JSON log; empty when there is none. */
+function lastError(path: string): string {
+  let message = '';
+  try {
+    for (const line of readFileSync(path, 'utf8').split('\n')) {
+      if (!line.startsWith('{')) continue;
+      const entry = JSON.parse(line) as { level?: string; msg?: string };
+      if (entry.level === 'error') message = entry.msg?.trim() ?? '';
+    }
+  } catch {
+    // A runtime that died may leave no log, or half a line: what was read before counts.
+  }
+  return message;
+}
+
+function readAll(fd: number): string {
+  const buffer = Buffer.allocUnsafe(fstatSync(fd).size);
+  return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0));
+}

@@ -1,0 +1,91 @@
+import { closeSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { BerthError, messageOf } from '#common/errors.ts';
+import { prctlSubreaper } from '#common/native/index.ts';
+import { TtrpcServer } from '#common/ttrpc/server.ts';
+import { readinessFd, ready } from './bootstrap.ts';
+import { Bundle } from './bundle.ts';
+import type { CommandLine } from './command-line.ts';
+import { EventForwarder } from './events.ts';
+import { ShimLog } from './log.ts';
+import { Reaper } from './reaper.ts';
+import { TaskService } from './service.ts';
+import { shimSocket, socketFolder } from './socket-path.ts';
+
+/** A shim that has no container and no caller for this long was forgotten by a daemon that died. */
+const forgottenMs = 60_000;
+/** How long undelivered events may hold up the end. */
+const lastEventsMs = 2000;
+
+/** The serving shim: everything is made here, in the order in which it must be there. */
+export async function serve(line: CommandLine): Promise<void> {
+  const log = new ShimLog(new Bundle(process.cwd()).log, { id: line.id, namespace: line.namespace }, line.debug);
+  process.on('uncaughtException', (error) => log.warn('uncaught', error));
+  process.on('unhandledRejection', (error) => log.warn('unhandled', error));
+  try {
+    await compose(line, log);
+  } catch (error) {
+    writeSync(readinessFd, messageOf(error));
+    process.exit(1);
+  }
+  writeSync(readinessFd, ready);
+  closeSync(readinessFd);
+}
+
+async function compose(line: CommandLine, log: ShimLog): Promise<void> {
+  prctlSubreaper();
+  raiseOomScore();
+  const reaper = new Reaper();
+  reaper.start();
+
+  const folder = socketFolder();
+  const socket = shimSocket(folder, line.address, line.namespace, line.id);
+  const events = new EventForwarder(eventAddress(line), line.namespace, log);
+  const server = new TtrpcServer();
+  let ending = false;
+  const shutdown = async (): Promise<void> => {
+    if (ending) return;
+    ending = true;
+    rmSync(socket, { force: true });
+    await events.drain(lastEventsMs);
+    await server.close({ graceMs: 200 });
+    process.exit(0);
+  };
+  let terminals = 0;
+  const service = new TaskService(
+    {
+      namespace: line.namespace,
+      socketPath: () => join(folder, `pty-${process.pid}-${++terminals}`),
+      reaper,
+      publish: events.publish,
+      log,
+    },
+    { settled: () => undefined, shutdown: () => void shutdown() },
+  );
+  service.register(server);
+  await server.listen(socket);
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (service.isEmpty) void shutdown();
+    });
+  }
+  process.on('SIGHUP', () => undefined);
+  process.on('SIGPIPE', () => undefined);
+}
+
+function eventAddress({ address }: CommandLine): string {
+  const given = process.env.TTRPC_ADDRESS || (address === '' ? '' : `${address}.ttrpc`);
+  return given.replace(/^unix:\/\//, '');
+}
+
+/** One more than the daemon's: under want of memory a shim goes before the daemon. Raising needs no capability. */
+function raiseOomScore(): void {
+  const path = '/proc/self/oom_score_adj';
+  try {
+    const own = Number(readFileSync(path, 'utf8'));
+    writeFileSync(path, String(Math.min(own + 1, 1000)));
+  } catch (error) {
+    throw BerthError.from(error, 'adjust the OOM score');
+  }
+}

@@ -1,0 +1,194 @@
+import { BerthError } from '#common/errors.ts';
+import { validateIdentifier } from '#common/identifiers.ts';
+import { timestampFromDate } from '#common/timestamp.ts';
+import type { TtrpcServer } from '#common/ttrpc/server.ts';
+import { decode, encode } from '#common/wire/codec.ts';
+import type { WireTypes } from '#proto/wire.ts';
+import { Container, type ShimContext } from './container.ts';
+import type { TaskProcess } from './process.ts';
+
+/** Both versions have the same messages; only the name of the package differs. */
+const serviceNames = ['containerd.task.v2.Task', 'containerd.task.v3.Task'] as const;
+
+const messages = {
+  State: ['containerd.task.v2.StateRequest', 'containerd.task.v2.StateResponse'],
+  Create: ['containerd.task.v2.CreateTaskRequest', 'containerd.task.v2.CreateTaskResponse'],
+  Start: ['containerd.task.v2.StartRequest', 'containerd.task.v2.StartResponse'],
+  Delete: ['containerd.task.v2.DeleteRequest', 'containerd.task.v2.DeleteResponse'],
+  Pids: ['containerd.task.v2.PidsRequest', 'containerd.task.v2.PidsResponse'],
+  Pause: ['containerd.task.v2.PauseRequest', 'google.protobuf.Empty'],
+  Resume: ['containerd.task.v2.ResumeRequest', 'google.protobuf.Empty'],
+  Kill: ['containerd.task.v2.KillRequest', 'google.protobuf.Empty'],
+  Exec: ['containerd.task.v2.ExecProcessRequest', 'google.protobuf.Empty'],
+  ResizePty: ['containerd.task.v2.ResizePtyRequest', 'google.protobuf.Empty'],
+  CloseIO: ['containerd.task.v2.CloseIORequest', 'google.protobuf.Empty'],
+  Update: ['containerd.task.v2.UpdateTaskRequest', 'google.protobuf.Empty'],
+  Wait: ['containerd.task.v2.WaitRequest', 'containerd.task.v2.WaitResponse'],
+  Connect: ['containerd.task.v2.ConnectRequest', 'containerd.task.v2.ConnectResponse'],
+  Shutdown: ['containerd.task.v2.ShutdownRequest', 'google.protobuf.Empty'],
+} as const;
+
+type Method = keyof typeof messages;
+type Request<M extends Method> = WireTypes[(typeof messages)[M][0]]['out'];
+type Response<M extends Method> = WireTypes[(typeof messages)[M][1]]['in'];
+type Task = { readonly [M in Method]: (request: Request<M>) => Promise<Response<M>> | Response<M> };
+
+/** What the service asks of the program around it. */
+export interface ShimLife {
+  /** A container has been started or is gone: memory that the work took can go back. */
+  readonly settled: () => void;
+  /** The daemon is done with this shim. */
+  readonly shutdown: () => void;
+}
+
+/** The task service of one shim: usually of one container, but a daemon may ask it for more. */
+export class TaskService {
+  readonly #context: ShimContext;
+  readonly #life: ShimLife;
+  readonly #containers = new Map<string, Container>();
+  readonly #creating = new Set<string>();
+
+  constructor(context: ShimContext, life: ShimLife) {
+    this.#context = context;
+    this.#life = life;
+  }
+
+  get isEmpty(): boolean {
+    return this.#containers.size === 0 && this.#creating.size === 0;
+  }
+
+  /** Checkpoint and Stats stay unimplemented: the daemon reads cgroups itself. */
+  register(server: TtrpcServer): void {
+    for (const name of serviceNames) {
+      for (const method of Object.keys(messages) as Method[]) this.#handle(server, name, method);
+    }
+  }
+
+  #handle<M extends Method>(server: TtrpcServer, service: string, method: M): void {
+    const [requestType, responseType] = messages[method];
+    const call = this.#methods[method] as (request: Request<M>) => Promise<Response<M>> | Response<M>;
+    server.handle(service, method, async (payload) =>
+      encode(responseType, await call(decode(requestType, payload) as Request<M>)),
+    );
+  }
+
+  readonly #methods: Task = {
+    Create: async (request) => {
+      const { id } = request;
+      validateIdentifier(id, 'container id');
+      if (request.checkpoint !== '') throw new BerthError('unimplemented', 'restore from a checkpoint');
+      if (this.#containers.has(id) || this.#creating.has(id)) throw new BerthError('already_exists', `container ${id}`);
+      this.#creating.add(id);
+      try {
+        const container = await Container.create(request, this.#context);
+        this.#containers.set(id, container);
+        return { pid: container.init.pid };
+      } finally {
+        this.#creating.delete(id);
+      }
+    },
+
+    Start: async ({ id, execId }) => {
+      const pid = await this.#container(id).start(execId);
+      this.#life.settled();
+      return { pid };
+    },
+
+    State: ({ id, execId }) => {
+      const container = this.#container(id);
+      const found = container.process(execId);
+      const paused = container.init.state === 'paused' && found.state === 'running';
+      return {
+        id,
+        bundle: container.bundle.path,
+        pid: found.pid,
+        status: paused ? 'PAUSED' : statusNames[found.state],
+        ...found.paths,
+        execId,
+        ...exitFields(found),
+      };
+    },
+
+    Delete: async ({ id, execId }) => {
+      const gone = await this.#container(id).delete(execId);
+      if (execId === '') this.#containers.delete(id);
+      this.#life.settled();
+      return { pid: gone.pid, ...exitFields(gone) };
+    },
+
+    Exec: (request) => {
+      this.#container(request.id).addExec(request);
+      return {};
+    },
+
+    Kill: async ({ id, execId, signal, all }) => {
+      await this.#container(id).kill(execId, signal, all);
+      return {};
+    },
+
+    Wait: async ({ id, execId }) => {
+      const waited = this.#container(id).process(execId);
+      await waited.ended;
+      return exitFields(waited);
+    },
+
+    Pids: async ({ id }) => {
+      const pids = await this.#container(id).pids();
+      return { processes: pids.map(({ pid, execId }) => ({ pid, info: execId === '' ? null : details(execId) })) };
+    },
+
+    Pause: async ({ id }) => {
+      await this.#container(id).pause();
+      return {};
+    },
+
+    Resume: async ({ id }) => {
+      await this.#container(id).resume();
+      return {};
+    },
+
+    Update: async ({ id, resources }) => {
+      await this.#container(id).update(resources);
+      return {};
+    },
+
+    ResizePty: ({ id, execId, width, height }) => {
+      this.#container(id).process(execId).resize(height, width);
+      return {};
+    },
+
+    CloseIO: ({ id, execId, stdin }) => {
+      const found = this.#container(id).process(execId);
+      if (stdin) found.closeStdin();
+      return {};
+    },
+
+    Connect: ({ id }) => ({ shimPid: process.pid, taskPid: this.#containers.get(id)?.init.pid ?? 0 }),
+
+    Shutdown: () => {
+      if (this.isEmpty) this.#life.shutdown();
+      return {};
+    },
+  };
+
+  #container(id: string): Container {
+    const found = this.#containers.get(id);
+    if (found === undefined) throw new BerthError('not_found', `container not created: ${id}`);
+    return found;
+  }
+}
+
+const statusNames = { created: 'CREATED', running: 'RUNNING', paused: 'PAUSED', stopped: 'STOPPED' } as const;
+
+function exitFields({ exit }: TaskProcess): {
+  exitStatus: number;
+  exitedAt: { seconds: string; nanos: number } | null;
+} {
+  if (exit === undefined) return { exitStatus: 0, exitedAt: null };
+  return { exitStatus: exit.status, exitedAt: timestampFromDate(new Date(exit.at)) };
+}
+
+function details(execId: string): { type_url: string; value: Buffer } {
+  const type = 'containerd.runc.v1.ProcessDetails';
+  return { type_url: type, value: Buffer.from(encode(type, { execId })) };
+}

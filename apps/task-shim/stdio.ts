@@ -1,0 +1,133 @@
+import { constants, fstatSync, statSync } from 'node:fs';
+import { BerthError } from '#common/errors.ts';
+import { close, open, setNonblock } from '#common/native/index.ts';
+import { hasErrno } from '#common/node-error.ts';
+
+/** Where a process's stdio goes, as Create and Exec name it. Empty: /dev/null. */
+export interface StdioPaths {
+  readonly stdin: string;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly terminal: boolean;
+}
+
+const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
+
+/**
+ * The stdio of a process without a terminal: the client's FIFOs themselves, nothing is copied.
+ *
+ * - The process gets the write end of stdout and stderr. The shim holds a read end that it never reads, the keeper:
+ *   no SIGPIPE while the client restarts, and data that is unread when the process ends stays until Delete. As the
+ *   shim holds no write end, a reader sees the end of file once the last process has closed it.
+ * - The process gets the read end of stdin. The shim holds a write end until CloseIO, so that the process sees the
+ *   end of file neither before the client has come nor between two clients.
+ */
+export class Stdio {
+  /** stdin, stdout and stderr for the process, until `handedOver`. */
+  readonly child: readonly [number, number, number];
+  readonly #keepers: number[];
+  #stdinHolder: number | undefined;
+  #handedOver = false;
+
+  private constructor(child: readonly [number, number, number], keepers: number[], stdinHolder: number | undefined) {
+    this.child = child;
+    this.#keepers = keepers;
+    this.#stdinHolder = stdinHolder;
+  }
+
+  /** Throws `failed_precondition` for a missing file, `unimplemented` for a scheme that isn't known. */
+  static open(paths: StdioPaths): Stdio {
+    const opened: number[] = [];
+    const keep = (fd: number): number => {
+      opened.push(fd);
+      return fd;
+    };
+    try {
+      const stdin = openInput(paths.stdin, keep);
+      const stdout = openOutput(paths.stdout, keep);
+      const stderr = openOutput(paths.stderr, keep);
+      const keepers = [stdout.keeper, stderr.keeper].filter((fd) => fd !== undefined);
+      return new Stdio([stdin.child, stdout.child, stderr.child], keepers, stdin.holder);
+    } catch (error) {
+      for (const fd of opened) close(fd);
+      throw error;
+    }
+  }
+
+  /** The process runs and has the descriptors: drops the shim's own of those. */
+  handedOver(): void {
+    if (this.#handedOver) return;
+    this.#handedOver = true;
+    for (const fd of this.child) close(fd);
+  }
+
+  closeStdin(): void {
+    if (this.#stdinHolder === undefined) return;
+    close(this.#stdinHolder);
+    this.#stdinHolder = undefined;
+  }
+
+  /** Lets go of everything; unread output is lost unless a reader has the FIFO open. */
+  close(): void {
+    this.handedOver();
+    this.closeStdin();
+    for (const fd of this.#keepers.splice(0)) close(fd);
+  }
+}
+
+export function openNull(): number {
+  return open('/dev/null', O_RDWR, 0);
+}
+
+/** `holder` is a write end that keeps the FIFO from ending; both are reported to `keep`. */
+export function openInput(uri: string, keep: (fd: number) => number): { child: number; holder?: number } {
+  if (uri === '') return { child: keep(openNull()) };
+  const path = pathOf(uri);
+  const isFifo = statOf(path).isFIFO();
+  const child = keep(openNamed(path, O_RDONLY | (isFifo ? O_NONBLOCK : 0)));
+  if (!isFifo) return { child };
+  const holder = keep(openNamed(path, O_WRONLY | O_NONBLOCK));
+  setNonblock(child, false);
+  return { child, holder };
+}
+
+/** `keeper` is a read end that keeps unread data; both are reported to `keep`. */
+export function openOutput(uri: string, keep: (fd: number) => number): { child: number; keeper?: number } {
+  if (uri === '') return { child: keep(openNull()) };
+  const path = pathOf(uri);
+  if (uri.startsWith('file://')) return { child: keep(openNamed(path, O_WRONLY | O_APPEND | O_CREAT)) };
+  if (!statOf(path).isFIFO()) return { child: keep(openNamed(path, O_WRONLY | O_APPEND)) };
+  const keeper = keep(openNamed(path, O_RDONLY | O_NONBLOCK));
+  if (!fstatSync(keeper).isFIFO()) throw new BerthError('failed_precondition', `stdio ${path} changed its type`);
+  return { child: keep(openNamed(path, O_WRONLY)), keeper };
+}
+
+function pathOf(uri: string): string {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(uri)?.[1];
+  if (scheme === undefined) return uri;
+  if (scheme === 'fifo' || scheme === 'file') return decodeURIComponent(new URL(uri).pathname);
+  throw new BerthError('unimplemented', `stdio ${uri}: only FIFO paths and file:// are supported`);
+}
+
+function statOf(path: string): ReturnType<typeof statSync> & object {
+  try {
+    return statSync(path);
+  } catch (error) {
+    throw missing(error, path);
+  }
+}
+
+function openNamed(path: string, flags: number): number {
+  try {
+    return open(path, flags, 0o600);
+  } catch (error) {
+    throw missing(error, path);
+  }
+}
+
+function missing(error: unknown, path: string): BerthError {
+  if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) return BerthError.from(error, 'open stdio');
+  return new BerthError('failed_precondition', `stdio ${path} doesn't exist: the client makes it before the call`, {
+    cause: error,
+  });
+}
