@@ -1,0 +1,126 @@
+import { BerthError } from '#common/errors.ts';
+import { Authorizer } from './authorizer.ts';
+import { type CredentialSource, redactUrl } from './credentials.ts';
+import type { RegistryHost } from './hosts.ts';
+import { HttpConnections, type HttpResponse } from './http.ts';
+import { drain, errorDetail } from './response-body.ts';
+import { retryAfter, TransientError } from './retry.ts';
+
+const MAX_REDIRECTS = 10;
+const MAX_AUTH_ROUNDS = 2;
+
+export interface HostRequest {
+  readonly method: 'GET' | 'HEAD';
+  /** Below the host's base, without a leading slash. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Token scope, `repository:library/busybox:pull`. */
+  readonly scope: string;
+  readonly signal: AbortSignal;
+}
+
+/** Talks to one host of a registry during one pull: authorization, redirects, and what each status means. */
+export class HostSession implements Disposable {
+  readonly host: RegistryHost;
+  readonly #connections: HttpConnections;
+  /** For redirects to other hosts: same trust, but nothing that says who we are. */
+  readonly #foreign: HttpConnections;
+  readonly #authorizer: Authorizer;
+
+  constructor(host: RegistryHost, credentials: CredentialSource | undefined) {
+    this.host = host;
+    this.#connections = new HttpConnections(host.tls);
+    const { clientPairs: _identity, ...trust } = host.tls;
+    this.#foreign = new HttpConnections(trust);
+    this.#authorizer = new Authorizer(host, this.#connections, credentials);
+  }
+
+  get name(): string {
+    return this.host.base.host;
+  }
+
+  [Symbol.dispose](): void {
+    this.#connections[Symbol.dispose]();
+    this.#foreign[Symbol.dispose]();
+  }
+
+  /**
+   * Sends a request and answers a response of status 200, 206 or 416.
+   * @throws not_found; unauthenticated and permission_denied with the registry's reason; unavailable when another attempt
+   *   may help; what {@link HttpConnections.request} throws.
+   */
+  async request(request: HostRequest): Promise<HttpResponse> {
+    for (let round = 0; ; round++) {
+      const response = await this.#send(request);
+      if (response.status !== 401) return this.#checked(response);
+      if (round === MAX_AUTH_ROUNDS || !(await this.#authorizer.refused(response, request.scope))) {
+        throw new BerthError('unauthenticated', await this.#message('unauthorized', response));
+      }
+      await drain(response);
+    }
+  }
+
+  async #send(request: HostRequest): Promise<HttpResponse> {
+    const { signal } = request;
+    const { idleTimeoutMs } = this.host;
+    const authorization = await this.#authorizer.authorization(request.scope, signal);
+    const own = { ...this.host.headers, ...(authorization === undefined ? {} : { authorization }) };
+    let url = this.#url(request);
+    for (let redirects = 0; ; redirects++) {
+      const home = url.origin === this.host.base.origin;
+      const headers = { ...request.headers, ...(home ? own : {}) };
+      const connections = home ? this.#connections : this.#foreign;
+      const response = await connections.request(url, { method: request.method, headers, signal, idleTimeoutMs });
+      const location = response.headers.location;
+      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) {
+        // Another host's challenge isn't the registry's: it gets no answer.
+        if (response.status === 401 && !home) {
+          throw new BerthError(
+            'permission_denied',
+            await this.#message('the storage behind the registry refused', response),
+          );
+        }
+        return response;
+      }
+      await drain(response);
+      if (redirects === MAX_REDIRECTS) throw new BerthError('unavailable', `${this.name} redirects without end`);
+      url = this.#redirect(url, location);
+    }
+  }
+
+  #url(request: HostRequest): URL {
+    const url = new URL(this.host.base);
+    url.pathname = `${url.pathname.replace(/\/$/, '')}/${request.path}`;
+    for (const [name, value] of Object.entries(request.query ?? {})) url.searchParams.set(name, value);
+    return url;
+  }
+
+  #redirect(from: URL, location: string): URL {
+    const to = URL.canParse(location, from) ? new URL(location, from) : undefined;
+    if (to === undefined || (to.protocol !== 'https:' && to.protocol !== 'http:')) {
+      throw new BerthError('unavailable', `${from.host} redirects to a malformed URL`);
+    }
+    if (from.protocol === 'https:' && to.protocol === 'http:') {
+      throw new BerthError('failed_precondition', `${from.host} redirects to ${redactUrl(to)}, which is not TLS`);
+    }
+    return to;
+  }
+
+  async #checked(response: HttpResponse): Promise<HttpResponse> {
+    const { status } = response;
+    if (status === 200 || status === 206 || status === 416) return response;
+    if (status === 404) throw new BerthError('not_found', await this.#message('not found', response));
+    if (status === 403) throw new BerthError('permission_denied', await this.#message('forbidden', response));
+    const message = await this.#message(status === 429 ? 'too many requests' : 'unexpected answer', response);
+    if (status === 429 || status === 408 || status >= 500) {
+      throw new TransientError(message, retryAfter(response.headers['retry-after']));
+    }
+    throw new BerthError('failed_precondition', message);
+  }
+
+  async #message(what: string, response: HttpResponse): Promise<string> {
+    const detail = await errorDetail(response);
+    return `${what}: ${redactUrl(response.url)} answered ${response.status}${detail === '' ? '' : ` (${detail})`}`;
+  }
+}

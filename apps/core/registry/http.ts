@@ -1,0 +1,125 @@
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { getCACertificates } from 'node:tls';
+import { BerthError, messageOf } from '#common/errors.ts';
+import { errnoOf } from '#common/node-error.ts';
+import { version } from '#common/version.ts';
+import { redactUrl } from './credentials.ts';
+
+/** How to trust a server and how to prove who we are to it. PEM texts; `ca` comes on top of the system's. */
+export interface TlsOptions {
+  readonly ca?: readonly string[];
+  readonly clientPairs?: readonly { readonly cert: string; readonly key: string }[];
+  readonly skipVerify?: boolean;
+}
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly headers: Readonly<Record<string, string | string[]>>;
+  readonly body?: string;
+  readonly signal: AbortSignal;
+  /** Milliseconds without a byte, also while connecting, after which the server counts as gone. */
+  readonly idleTimeoutMs: number;
+}
+
+/** The body must be read to its end or destroyed. */
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly body: http.IncomingMessage;
+  readonly url: URL;
+}
+
+const UNTRUSTED = /^(CERT_|ERR_TLS_CERT|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY)|HOSTNAME_MISMATCH|INVALID_CA)/;
+
+/** Connections to one server, kept alive between requests. HTTP_PROXY and its kin are heeded, but not for loopback. */
+export class HttpConnections implements Disposable {
+  readonly #agents = new Map<string, http.Agent>();
+  readonly #tls: TlsOptions;
+
+  constructor(tls: TlsOptions) {
+    this.#tls = tls;
+  }
+
+  [Symbol.dispose](): void {
+    for (const agent of this.#agents.values()) agent.destroy();
+    this.#agents.clear();
+  }
+
+  /**
+   * Sends one request; redirects are not followed.
+   * @throws unavailable that names the host when it can't be reached; failed_precondition when its certificate isn't
+   *   trusted; canceled.
+   */
+  async request(url: URL, request: HttpRequest): Promise<HttpResponse> {
+    const send = url.protocol === 'https:' ? https.request : http.request;
+    const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+    const outgoing = send(url, {
+      method: request.method,
+      agent: this.#agent(url),
+      signal: request.signal,
+      timeout: request.idleTimeoutMs,
+      headers: { 'user-agent': `berth/${version}`, 'accept-encoding': 'identity', ...request.headers },
+    });
+    outgoing.on('response', resolve).on('error', reject);
+    outgoing.on('timeout', () => outgoing.destroy(new BerthError('unavailable', `${url.host} sends nothing any more`)));
+    outgoing.end(request.body);
+    try {
+      const body = await promise;
+      // An aborted body is found by whoever reads it; without a reader it must not end the process.
+      body.on('error', () => {});
+      return { status: body.statusCode ?? 0, headers: body.headers, body, url };
+    } catch (error) {
+      throw request.signal.aborted ? BerthError.from(request.signal.reason) : transportError(url, error);
+    }
+  }
+
+  #agent(url: URL): http.Agent {
+    const key = `${url.protocol} ${isLoopback(url.host)}`;
+    const known = this.#agents.get(key);
+    if (known !== undefined) return known;
+    const options = { keepAlive: true, ...(isLoopback(url.host) ? {} : { proxyEnv: process.env }) };
+    const agent =
+      url.protocol === 'https:'
+        ? new https.Agent({ ...options, ...tlsAgentOptions(this.#tls) })
+        : new http.Agent(options);
+    this.#agents.set(key, agent);
+    return agent;
+  }
+}
+
+/** Whether a host, with or without a port, is this machine. */
+export function isLoopback(host: string): boolean {
+  const name = host.replace(/:[0-9]+$/, '');
+  return name === 'localhost' || name === '[::1]' || /^127(\.[0-9]{1,3}){3}$/.test(name);
+}
+
+/** What went wrong between us and a server, by the server's name and with the way out where there is one. */
+export function transportError(url: URL, error: unknown): BerthError {
+  if (error instanceof BerthError) return error;
+  const errno = errnoOf(error) ?? '';
+  if (UNTRUSTED.test(errno)) {
+    const fix = 'put its CA into ca of the host in certs.d/<host>/hosts.toml';
+    const message = `the certificate of ${url.host} is not trusted: ${messageOf(error)}; ${fix}`;
+    return new BerthError('failed_precondition', message, { cause: error });
+  }
+  const plain = errno === 'EPROTO' && /wrong version number|packet length too long/.test(messageOf(error));
+  const why = plain ? 'it does not speak TLS; ask for plain HTTP' : messageOf(error);
+  return new BerthError('unavailable', `can't reach ${redactUrl(url.origin)}: ${why}`, { cause: error });
+}
+
+function tlsAgentOptions(tls: TlsOptions): https.AgentOptions {
+  return {
+    ca: [...trustedAuthorities(), ...(tls.ca ?? [])],
+    ...(tls.clientPairs === undefined
+      ? {}
+      : { cert: tls.clientPairs.map(({ cert }) => cert), key: tls.clientPairs.map(({ key }) => key) }),
+    ...(tls.skipVerify === undefined ? {} : { rejectUnauthorized: !tls.skipVerify }),
+  };
+}
+
+/** The machine's own list, which its owner may have extended; Node's built-in one where there is none. */
+function trustedAuthorities(): string[] {
+  const system = getCACertificates('system');
+  return system.length > 0 ? system : getCACertificates('bundled');
+}

@@ -1,0 +1,218 @@
+import { createHash } from 'node:crypto';
+import { hasherFor, isDigest } from '#common/digest.ts';
+import { BerthError, isCode, messageOf } from '#common/errors.ts';
+import { formatReference, parseReference, type Reference, withDefaultTag } from '#common/reference.ts';
+import type { CredentialSource } from './credentials.ts';
+import { type Descriptor, MAX_DOCUMENT } from './document.ts';
+import { type HostConfigOptions, registryHosts } from './host-config.ts';
+import { HostSession } from './host-session.ts';
+import type { Capability } from './hosts.ts';
+import { ACCEPTED_MANIFESTS, isIndex, isManifest, isSchema1 } from './media-types.ts';
+import { readBounded } from './response-body.ts';
+import { DEFAULT_RETRY, type RetryPolicy, retry } from './retry.ts';
+
+export interface RegistryClientOptions extends HostConfigOptions {
+  readonly credentials?: CredentialSource | undefined;
+  /** Sent to the registry and its mirrors, never beyond a redirect. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly retry?: RetryPolicy;
+}
+
+/** Bytes of a blob from `offset` on, from one host. */
+export interface BlobStream {
+  /** Where the stream begins: what was asked for, or 0 when the host can't begin elsewhere. */
+  readonly offset: number;
+  readonly data: AsyncIterable<Buffer>;
+  /** Ends the transfer. */
+  close(): void;
+}
+
+/** Reads one repository of a registry, through its mirrors. Protocol: OCI distribution-spec 1.1, "Pull". */
+export class RegistryClient implements Disposable {
+  readonly reference: Reference;
+  readonly #sessions: readonly HostSession[];
+  readonly #retry: RetryPolicy;
+
+  private constructor(reference: Reference, sessions: readonly HostSession[], retryPolicy: RetryPolicy) {
+    this.reference = reference;
+    this.#sessions = sessions;
+    this.#retry = retryPolicy;
+  }
+
+  /** @throws invalid_argument for a malformed reference; failed_precondition for a bad hosts.toml. */
+  static async open(image: string, options: RegistryClientOptions = {}): Promise<RegistryClient> {
+    const reference = withDefaultTag(parseReference(image));
+    const hosts = await registryHosts(reference.domain, options);
+    const sessions = hosts.map(
+      (host) => new HostSession({ ...host, headers: { ...options.headers, ...host.headers } }, options.credentials),
+    );
+    return new RegistryClient(reference, sessions, options.retry ?? DEFAULT_RETRY);
+  }
+
+  [Symbol.dispose](): void {
+    for (const session of this.#sessions) session[Symbol.dispose]();
+  }
+
+  /**
+   * Finds out what the reference stands for now.
+   * @throws not_found that names the reference; invalid_argument for a manifest of a kind that isn't supported.
+   */
+  async resolve(signal: AbortSignal): Promise<Descriptor> {
+    const { tag, digest } = this.reference;
+    const object = digest ?? (tag as string);
+    const capability = digest === undefined ? 'resolve' : 'pull';
+    const descriptor = await this.#anyHost(capability, signal, (session) => this.#head(session, object, signal));
+    if (isSchema1(descriptor.mediaType)) {
+      throw new BerthError(
+        'invalid_argument',
+        `${this.#name}: schema 1 manifests are not supported; push the image again`,
+      );
+    }
+    if (!isIndex(descriptor.mediaType) && !isManifest(descriptor.mediaType)) {
+      const message = `${this.#name} is no image: its media type is "${descriptor.mediaType}"`;
+      throw new BerthError('invalid_argument', message);
+    }
+    return descriptor;
+  }
+
+  /** Reads a manifest or index, verified. @throws data_loss when no host has it undamaged. */
+  async document(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> {
+    if (descriptor.size > MAX_DOCUMENT) {
+      const message = `manifest ${descriptor.digest} of ${this.#name} has ${descriptor.size} bytes, the limit is ${MAX_DOCUMENT}`;
+      throw new BerthError('resource_exhausted', message);
+    }
+    return this.#anyHost('pull', signal, async (session) => {
+      const path = `${this.reference.path}/manifests/${descriptor.digest}`;
+      const headers = { accept: descriptor.mediaType };
+      const response = await session.request({ ...this.#request(session, signal), method: 'GET', path, headers });
+      const bytes = await readBounded(response, MAX_DOCUMENT);
+      const found = `${descriptor.digest.split(':')[0]}:${hasherFor(descriptor.digest).update(bytes).digest('hex')}`;
+      if (found === descriptor.digest && bytes.length === descriptor.size) return bytes;
+      const message = `digest mismatch: ${session.name} answers ${found} (${bytes.length} bytes)`;
+      throw new BerthError('data_loss', `${message} for manifest ${descriptor.digest} (${descriptor.size} bytes)`);
+    });
+  }
+
+  /** Opens a blob at `offset`, at the first host that has it. The bytes are not verified here. */
+  async blob(descriptor: Descriptor, offset: number, signal: AbortSignal): Promise<BlobStream> {
+    return this.#anyHost('pull', signal, (session) => this.#openBlob(session, descriptor, offset, signal));
+  }
+
+  get #name(): string {
+    return formatReference(this.reference);
+  }
+
+  #request(
+    session: HostSession,
+    signal: AbortSignal,
+  ): { scope: string; signal: AbortSignal; query: Record<string, string> } {
+    const { domain, path } = this.reference;
+    // A mirror for several registries tells them apart by this.
+    const mirror = session.name !== domain && !(domain === 'docker.io' && session.name === 'registry-1.docker.io');
+    return { scope: `repository:${path}:pull`, signal, query: mirror ? { ns: domain } : {} };
+  }
+
+  async #head(session: HostSession, object: string, signal: AbortSignal): Promise<Descriptor> {
+    const path = `${this.reference.path}/manifests/${object}`;
+    const headers = { accept: ACCEPTED_MANIFESTS };
+    const request = { ...this.#request(session, signal), path, headers };
+    const response = await session.request({ ...request, method: 'HEAD' });
+    response.body.resume();
+    const described = this.#describe(response.headers, object);
+    if (described !== undefined) return described;
+    // Not every registry describes what it has: then the document itself tells.
+    const full = await session.request({ ...request, method: 'GET' });
+    const bytes = await readBounded(full, MAX_DOCUMENT);
+    const digest = isDigest(object) ? object : `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+    const mediaType = baseType(full.headers['content-type']) ?? embeddedType(bytes);
+    return { mediaType, digest, size: bytes.length };
+  }
+
+  #describe(headers: Readonly<Record<string, string | string[] | undefined>>, object: string): Descriptor | undefined {
+    const mediaType = baseType(headers['content-type']);
+    const header = headers['docker-content-digest'];
+    const digest = isDigest(object) ? object : header;
+    const size = Number(headers['content-length']);
+    if (mediaType === undefined || typeof digest !== 'string' || !isDigest(digest) || !(size > 0)) return undefined;
+    return { mediaType, digest, size };
+  }
+
+  async #openBlob(
+    session: HostSession,
+    descriptor: Descriptor,
+    offset: number,
+    signal: AbortSignal,
+  ): Promise<BlobStream> {
+    const kind = isIndex(descriptor.mediaType) || isManifest(descriptor.mediaType) ? 'manifests' : 'blobs';
+    const path = `${this.reference.path}/${kind}/${descriptor.digest}`;
+    const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
+    const response = await session.request({ ...this.#request(session, signal), method: 'GET', path, headers });
+    const close = (): void => void response.body.destroy();
+    if (response.status === 416) {
+      close();
+      return this.#openBlob(session, descriptor, 0, signal);
+    }
+    const range = /^bytes ([0-9]+)-/.exec(response.headers['content-range'] ?? '');
+    const start = response.status === 206 ? Number(range?.[1] ?? -1) : 0;
+    if (start !== 0 && start !== offset) {
+      close();
+      throw new BerthError(
+        'unavailable',
+        `${session.name} answers another range of ${descriptor.digest} than asked for`,
+      );
+    }
+    return { offset: start, data: response.body as AsyncIterable<Buffer>, close };
+  }
+
+  /**
+   * Asks the hosts that have the capability, in order, until one answers; each with retries of its own. Any failure but an
+   * abort moves on to the next host.
+   */
+  async #anyHost<T>(
+    capability: Capability,
+    signal: AbortSignal,
+    ask: (session: HostSession) => Promise<T>,
+  ): Promise<T> {
+    const sessions = this.#sessions.filter(({ host }) => host.capabilities.has(capability));
+    const errors: BerthError[] = [];
+    for (const session of sessions) {
+      // A mirror that fails is left sooner than the last host that could have the image.
+      const attempts = session === sessions.at(-1) ? this.#retry.attempts : Math.min(2, this.#retry.attempts);
+      try {
+        return await retry({ ...this.#retry, attempts }, signal, () => ask(session));
+      } catch (error) {
+        if (signal.aborted) throw BerthError.from(signal.reason);
+        errors.push(BerthError.from(error));
+      }
+    }
+    throw this.#failure(capability, errors);
+  }
+
+  #failure(capability: Capability, errors: readonly BerthError[]): BerthError {
+    const [only] = errors;
+    if (only === undefined) {
+      const message = `${this.#name}: no host of ${this.reference.domain} has the capability "${capability}"`;
+      return new BerthError('failed_precondition', message);
+    }
+    const missing = errors.every((error) => isCode(error, 'not_found'));
+    // The last host is the registry itself; its word counts, unless it is the only one that lacks the image.
+    const cause = missing ? only : (errors.findLast((error) => !isCode(error, 'not_found')) ?? only);
+    const detail = [...new Set(errors.map(messageOf))].join('; ');
+    return new BerthError(cause.code, `${this.#name}: ${detail}`, { cause });
+  }
+}
+
+function baseType(value: string | string[] | undefined): string | undefined {
+  const [first] = [value].flat();
+  const type = first?.split(';')[0]?.trim().toLowerCase();
+  return type === undefined || type === '' || type === 'application/json' || type === 'text/plain' ? undefined : type;
+}
+
+function embeddedType(bytes: Buffer): string {
+  try {
+    const { mediaType } = JSON.parse(bytes.toString('utf8')) as { mediaType?: unknown };
+    return typeof mediaType === 'string' ? mediaType : '';
+  } catch {
+    return '';
+  }
+}
