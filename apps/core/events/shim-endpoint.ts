@@ -1,7 +1,6 @@
 import { rm } from 'node:fs/promises';
-import { BerthError } from '#common/errors.ts';
+import { bindSocket, isLive } from '#common/grpc/socket.ts';
 import type { Logger } from '#common/log.ts';
-import { TtrpcClient } from '#common/ttrpc/client.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { handleTyped } from '#common/ttrpc/typed.ts';
 import type { Envelope, EventPublisher } from './events.ts';
@@ -24,7 +23,10 @@ export interface ShimEndpointOptions {
   readonly log: Logger;
 }
 
-/** Serves `containerd.services.events.ttrpc.v1.Events`: one method, Forward. */
+/**
+ * Serves `containerd.services.events.ttrpc.v1.Events`: one method, Forward.
+ * @throws already_exists when another daemon serves there.
+ */
 export async function serveShimEndpoint(options: ShimEndpointOptions): Promise<ShimEndpoint> {
   const { exchange, observe, log } = options;
   const server = new TtrpcServer();
@@ -42,20 +44,11 @@ export async function serveShimEndpoint(options: ShimEndpointOptions): Promise<S
       return {};
     },
   );
-  await removeStale(options.socketPath);
-  await server.listen(options.socketPath);
-  return { close: async () => void (await server.close()) };
-}
-
-/** @throws failed_precondition when another daemon serves there. */
-async function removeStale(socketPath: string): Promise<void> {
-  let other: TtrpcClient;
-  try {
-    other = await TtrpcClient.connect(socketPath);
-  } catch {
-    await rm(socketPath, { force: true });
-    return;
-  }
-  other.close();
-  throw new BerthError('failed_precondition', `another daemon serves shims at ${socketPath}: stop it first`);
+  await bindSocket(options.socketPath, 0o600, (path) => server.listen(path));
+  return {
+    async close() {
+      await server.close();
+      if (!(await isLive(options.socketPath))) await rm(options.socketPath, { force: true });
+    },
+  };
 }

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { BerthError } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampNow } from '#common/timestamp.ts';
@@ -7,6 +6,7 @@ import { decode, encode } from '#common/wire/codec.ts';
 import { type Bootstrap, parseBootstrap, TASK_API_VERSION } from './bootstrap.ts';
 import type { Bundle } from './bundle.ts';
 import { type Exit, KILLED } from './exit.ts';
+import { type CommandResult, runCommand } from './run-command.ts';
 
 /** What every call of a shim's command line has in common. */
 export interface ShimSurroundings {
@@ -22,9 +22,6 @@ export interface ShimSurroundings {
 
 const START_TIMEOUT_MS = 30_000;
 const DELETE_TIMEOUT_MS = 30_000;
-/** How long output may still come in after the command has ended, should a child of its hold the pipe. */
-const DRAIN_MS = 200;
-const OUTPUT_LIMIT = 1 << 20;
 /** What a shim built against containerd 2.3 or newer says when it gets no BootstrapParams. */
 const WANTS_PARAMS = /deprecated (bootstrap )?API/;
 
@@ -52,8 +49,6 @@ export class ShimCommand {
       result = await run(this.#params(bundle, options));
     }
     if (!result.ok) throw new BerthError(result.code, `shim ${binary} for task ${bundle.id}: ${result.complaint}`);
-    if (result.stderr !== '')
-      this.#around.log.warn({ ns: bundle.namespace, id: bundle.id, shim: result.stderr }, 'shim start');
     return parseBootstrap(result.stdout);
   }
 
@@ -65,13 +60,11 @@ export class ShimCommand {
   async delete(binary: string, bundle: Bundle): Promise<Exit> {
     const result = await this.#run(binary, bundle, 'delete', new Uint8Array(), DELETE_TIMEOUT_MS);
     if (!result.ok) throw new BerthError(result.code, `shim ${binary} delete ${bundle.id}: ${result.complaint}`);
-    if (result.stderr !== '')
-      this.#around.log.warn({ ns: bundle.namespace, id: bundle.id, shim: result.stderr }, 'shim delete');
     const { pid, exitStatus, exitedAt } = decode('containerd.task.v2.DeleteResponse', result.stdout);
     return { pid, exitStatus: exitStatus || KILLED, exitedAt: exitedAt ?? timestampNow() };
   }
 
-  #run(
+  async #run(
     binary: string,
     bundle: Bundle,
     action: 'start' | 'delete',
@@ -93,7 +86,7 @@ export class ShimCommand {
     if (action === 'delete') args.push('-bundle', bundle.path);
     if (debug) args.push('-debug');
     args.push(action);
-    return runCommand(binary, args, {
+    const result = await runCommand(binary, args, {
       cwd: bundle.path,
       env: {
         ...inherited(),
@@ -108,6 +101,10 @@ export class ShimCommand {
       timeoutMs,
       signal,
     });
+    if (result.ok && result.stderr !== '') {
+      this.#around.log.debug({ ns: bundle.namespace, id: bundle.id, action, shim: result.stderr }, 'shim command');
+    }
+    return result;
   }
 
   #params(bundle: Bundle, options: Any | null): Uint8Array {
@@ -137,80 +134,4 @@ function inherited(): Record<string, string> {
     if (value !== undefined) kept[name] = value;
   }
   return kept;
-}
-
-type CommandResult =
-  | { readonly ok: true; readonly stdout: Buffer; readonly stderr: string }
-  | { readonly ok: false; readonly code: 'unknown' | 'deadline_exceeded' | 'canceled'; readonly complaint: string };
-
-interface CommandOptions {
-  readonly cwd: string;
-  readonly env: Record<string, string>;
-  readonly stdin: Uint8Array;
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
-}
-
-/** Runs the command in a process group of its own; a timeout or abort kills it. stdout and stderr are kept apart. */
-function runCommand(binary: string, args: readonly string[], options: CommandOptions): Promise<CommandResult> {
-  const { promise, resolve } = Promise.withResolvers<CommandResult>();
-  const hasInput = options.stdin.length > 0;
-  const child = spawn(binary, args, {
-    cwd: options.cwd,
-    env: options.env,
-    detached: true,
-    stdio: [hasInput ? 'pipe' : 'ignore', 'pipe', 'pipe'],
-  });
-  const stdout = collect(child.stdout);
-  const stderr = collect(child.stderr);
-  let stopped: 'deadline_exceeded' | 'canceled' | undefined;
-  const stop = (why: 'deadline_exceeded' | 'canceled') => {
-    stopped ??= why;
-    child.kill('SIGKILL');
-  };
-  const timer = setTimeout(stop, options.timeoutMs, 'deadline_exceeded');
-  const onAbort = () => stop('canceled');
-  options.signal?.addEventListener('abort', onAbort, { once: true });
-  if (options.signal?.aborted) onAbort();
-
-  const end = (result: CommandResult) => {
-    clearTimeout(timer);
-    options.signal?.removeEventListener('abort', onAbort);
-    child.stdout?.destroy();
-    child.stderr?.destroy();
-    resolve(result);
-  };
-  const ended = (code: number | null, signal: NodeJS.Signals | null) => {
-    const said = stderr().toString('utf8').trim();
-    if (stopped !== undefined) {
-      const reason =
-        stopped === 'canceled' ? 'the call was canceled' : `no answer within ${options.timeoutMs / 1000} s`;
-      end({ ok: false, code: stopped, complaint: said === '' ? reason : `${reason}: ${said}` });
-    } else if (code === 0) {
-      end({ ok: true, stdout: stdout(), stderr: said });
-    } else {
-      const how = signal === null ? `exit status ${code}` : `killed by ${signal}`;
-      const text = [said, stdout().toString('utf8').trim()].filter(Boolean).join('; ');
-      end({ ok: false, code: 'unknown', complaint: text === '' ? how : `${text}: ${how}` });
-    }
-  };
-  child.on('error', (error) => end({ ok: false, code: 'unknown', complaint: error.message }));
-  child.on('close', ended);
-  child.on('exit', (code, signal) => setTimeout(ended, DRAIN_MS, code, signal).unref());
-  if (hasInput && child.stdin !== null) {
-    // A shim that has no use for its stdin may be gone before it is written.
-    child.stdin.on('error', () => {});
-    child.stdin.end(options.stdin);
-  }
-  return promise;
-}
-
-function collect(stream: NodeJS.ReadableStream | null): () => Buffer {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  stream?.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size <= OUTPUT_LIMIT) chunks.push(chunk);
-  });
-  return () => Buffer.concat(chunks);
 }

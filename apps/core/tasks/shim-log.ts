@@ -44,13 +44,13 @@ export class ShimLog {
   }
 }
 
-/** Both logrus' text and JSON forms and pino's name their level the same way, but for quotes and colon. */
-function levelOf(line: string): 'debug' | 'info' | 'warn' | 'error' {
+/**
+ * Both logrus' text and JSON forms and pino's name their level the same way, but for quotes and colon. What a shim finds
+ * worth an `info` is a detail to us.
+ */
+function levelOf(line: string): 'debug' | 'warn' | 'error' {
   const word = /\blevel"?[=:]\s*"?([a-z]+)/.exec(line)?.[1];
   switch (word) {
-    case 'trace':
-    case 'debug':
-      return 'debug';
     case 'warning':
     case 'warn':
       return 'warn';
@@ -59,6 +59,6 @@ function levelOf(line: string): 'debug' | 'info' | 'warn' | 'error' {
     case 'panic':
       return 'error';
     default:
-      return 'info';
+      return 'debug';
   }
 }

@@ -216,7 +216,7 @@ export class TaskManager {
         await this.#shutDown(task, shim);
         return { pid, exitStatus, exitedAt: exitedAt ?? { seconds: '0', nanos: 0 } };
       } catch (error) {
-        if (!shim.closed) throw error;
+        if (!shim.closed) throw await precise(error, task);
       }
       task.deleting = false;
       void this.#lost(task);
@@ -275,4 +275,12 @@ export class TaskManager {
 
 function key(namespace: string, id: string): string {
   return `${namespace}/${id}`;
+}
+
+/** containerd's shims refuse to delete a running process without a code that says so. */
+async function precise(error: unknown, task: Task): Promise<unknown> {
+  if (!isCode(error, 'unknown')) return error;
+  const { status } = await task.state('');
+  if (status === 'STOPPED') return error;
+  return new BerthError('failed_precondition', `task ${task.id} is ${status}: ${error.message}`, { cause: error });
 }
