@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process';
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
+import { cgroupDirs } from './cgroups.ts';
 import { mountPointsIn } from './scratch.ts';
 
 /** What belongs to a test, on a machine where others are at work. */
@@ -60,13 +60,6 @@ export async function expectNoLeaks(scope: LeakScope, before: LeakSnapshot): Pro
   }
 }
 
-/** Removes the cgroups of that name, which runtimes leave to whoever chose it, with empty ones below. */
-export function removeCgroups(name: string): void {
-  for (const path of cgroupDirs()) {
-    if (path.split('/').includes(name)) execFileSync('find', [path, '-depth', '-type', 'd', '-delete']);
-  }
-}
-
 type FileKind = 'socket' | 'fifo' | 'file';
 
 function walk(dir: string): { kind: FileKind; path: string }[] {
@@ -114,16 +107,6 @@ function cgroups(names: readonly string[]): string[] {
       .some((part) => names.includes(part)),
   );
   return below.map((path) => relative('/sys/fs/cgroup', path)).sort();
-}
-
-function cgroupDirs(): string[] {
-  return execFileSync('find', ['/sys/fs/cgroup', '-mindepth', '1', '-type', 'd'], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-    maxBuffer: 64 * 1024 * 1024,
-  })
-    .trim()
-    .split('\n');
 }
 
 function bridgePorts(bridge: string): string[] {
