@@ -1,0 +1,48 @@
+import { BerthError } from '#common/errors.ts';
+import { type Any, sameType } from '#common/typeurl.ts';
+import { decode, encode } from '#common/wire/codec.ts';
+import type { ClientStream } from './stream.ts';
+
+const DATA = 'containerd.types.transfer.Data';
+const WINDOW_UPDATE = 'containerd.types.transfer.WindowUpdate';
+
+/** Bytes that the client may send ahead of what we have taken. */
+const WINDOW = 1024 * 1024;
+
+/**
+ * The bytes that a client sends over a stream: it sends Data as far as the window lets it, which we push on with
+ * WindowUpdates as the bytes are taken (containerd, core/transfer/streaming). The stream is closed at the end.
+ */
+export async function* receiveBytes(stream: ClientStream): AsyncGenerator<Buffer, void, void> {
+  let window = 0;
+  try {
+    for (;;) {
+      if (window <= WINDOW / 2) {
+        window += WINDOW;
+        await grant(stream, WINDOW);
+      }
+      const message = await stream.receive();
+      if (message === undefined) return;
+      const data = dataOf(message);
+      window -= data.length;
+      if (window < 0) throw new BerthError('invalid_argument', 'the client sends more bytes than its window allows');
+      if (data.length > 0) yield data;
+    }
+  } finally {
+    stream.close();
+  }
+}
+
+/** A client that has sent everything may be gone already; what it sent is still to be read. */
+async function grant(stream: ClientStream, bytes: number): Promise<void> {
+  const value = Buffer.from(encode(WINDOW_UPDATE, { update: bytes }));
+  await stream.send({ type_url: WINDOW_UPDATE, value }).catch(() => undefined);
+}
+
+function dataOf(message: Any): Buffer {
+  if (!sameType(message.type_url, DATA)) {
+    throw new BerthError('invalid_argument', `expected ${DATA} on the stream, not ${message.type_url}`);
+  }
+  const { data } = decode(DATA, message.value);
+  return Buffer.isBuffer(data) ? data : Buffer.from(data);
+}
