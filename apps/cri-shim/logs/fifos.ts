@@ -1,6 +1,7 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import { BerthError, isCode } from '#common/errors.ts';
+import { BerthError, isCode, messageOf } from '#common/errors.ts';
 import { setPipeSize } from '#common/native/index.ts';
+import { hasErrno } from '#common/node-error.ts';
 import type { StreamName } from './cri-lines.ts';
 import type { LogSource } from './log-manager.ts';
 import type { OutputStream } from './output.ts';
@@ -20,7 +21,8 @@ export function openFifos(source: LogSource): OutputStream[] {
     if (source.stderr !== undefined && !source.tty) streams.push(openFifo('stderr', source.stderr));
   } catch (error) {
     closeFifos(streams);
-    throw BerthError.from(error, `output of container ${source.containerId}`);
+    if (!hasErrno(error, 'ENOENT')) throw BerthError.from(error, 'output FIFO');
+    throw new BerthError('not_found', `output FIFO: ${messageOf(error)}`, { cause: error });
   }
   return streams;
 }
@@ -44,6 +46,6 @@ function enlarge(fifo: number): void {
   try {
     setPipeSize(fifo, CAPACITY);
   } catch (error) {
-    if (!isCode(BerthError.from(error), 'permission_denied', 'resource_exhausted')) throw error;
+    if (!isCode(BerthError.from(error), 'permission_denied', 'resource_exhausted', 'failed_precondition')) throw error;
   }
 }

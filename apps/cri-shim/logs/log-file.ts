@@ -2,6 +2,7 @@ import { constants, existsSync, fstatSync, ftruncateSync, readdirSync, readSync,
 import { dirname, join, relative } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { close, O, open, openat2, RESOLVE } from '#common/native/index.ts';
+import { hasErrno } from '#common/node-error.ts';
 
 /** Names a file across renames. The birth time tells it from a later file that got the same inode. */
 export type FileIdentity = string;
@@ -37,22 +38,21 @@ export class LogFile {
   }
 
   static #openBelow(directory: string, path: string, flags: number): LogFile {
-    const root = open(directory, O.PATH | constants.O_DIRECTORY, 0);
     try {
-      const how = flags | constants.O_RDWR | constants.O_APPEND | constants.O_NONBLOCK;
-      const below = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS;
-      const fd = openat2(root, relative(directory, path), how, 0o640, below);
+      const fd = openBeneath(directory, relative(directory, path), flags);
       if (fstatSync(fd).isFile()) return new LogFile(fd);
       close(fd);
       throw new BerthError('invalid_argument', `log path ${path} is not a regular file`);
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      if (code !== 'EXDEV' && code !== 'ELOOP') throw error;
-      throw new BerthError('invalid_argument', `log path ${path} leaves the pod's log directory ${directory}`, {
-        cause: error,
-      });
-    } finally {
-      close(root);
+    } catch (cause) {
+      if (hasErrno(cause, 'ENOENT', 'ENOTDIR')) {
+        throw new BerthError('not_found', `the folder of log ${path} is missing`, { cause });
+      }
+      if (hasErrno(cause, 'EXDEV', 'ELOOP')) {
+        throw new BerthError('invalid_argument', `log path ${path} leaves the pod's log directory ${directory}`, {
+          cause,
+        });
+      }
+      throw cause;
     }
   }
 
@@ -75,6 +75,17 @@ export class LogFile {
 
   close(): void {
     close(this.#fd);
+  }
+}
+
+function openBeneath(directory: string, path: string, flags: number): number {
+  const root = open(directory, O.PATH | constants.O_DIRECTORY, 0);
+  try {
+    const how = flags | constants.O_RDWR | constants.O_APPEND | constants.O_NONBLOCK;
+    const mode = flags === 0 ? 0 : 0o640;
+    return openat2(root, path, how, mode, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS);
+  } finally {
+    close(root);
   }
 }
 
