@@ -22,6 +22,7 @@ export class TaskProcess {
   #pid = 0;
   #started = false;
   #paused = false;
+  #stdinClosed = false;
   #exit: Exit | undefined;
   #stdio: Stdio | undefined;
   #console: Console | undefined;
@@ -64,15 +65,16 @@ export class TaskProcess {
       }
     } else {
       const stdio = Stdio.open(this.paths);
+      this.#stdio = stdio;
       try {
         await run({ fds: stdio.child });
         stdio.handedOver();
-        this.#stdio = stdio;
       } catch (error) {
         stdio.close();
         throw error;
       }
     }
+    if (this.#stdinClosed) this.closeStdin();
     this.#pid = readPid(pidFile);
   }
 
@@ -108,7 +110,9 @@ export class TaskProcess {
     this.#console?.resize(rows, columns);
   }
 
+  /** A client with little to say closes its stdin before the process is there: that is remembered. */
   closeStdin(): void {
+    this.#stdinClosed = true;
     this.#stdio?.closeStdin();
     this.#console?.closeStdin();
   }
