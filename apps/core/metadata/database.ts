@@ -1,7 +1,8 @@
-import { close, fdatasync, openSync } from 'node:fs';
+import { close, closeSync, fdatasync, openSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { BerthError } from '#common/errors.ts';
+import { errnoOf } from '#common/node-error.ts';
 import { applicationId, migrations } from './schema.ts';
 
 const sync = promisify(fdatasync);
@@ -132,6 +133,8 @@ export class Database implements Disposable {
 export function openDatabase(path: string): Database {
   let db: DatabaseSync | undefined;
   try {
+    // Specs hold secrets in their environments. SQLite gives the log the mode of the database.
+    closeSync(openSync(path, 'a', 0o600));
     db = new DatabaseSync(path, {
       timeout: 5000,
       enableForeignKeyConstraints: true,
@@ -143,7 +146,7 @@ export function openDatabase(path: string): Database {
     return new Database(path, db, openSync(`${path}-wal`, 'r+'));
   } catch (error) {
     if (db?.isOpen) db.close();
-    throw databaseError(error, path);
+    throw BerthError.from(databaseError(error, path));
   }
 }
 
@@ -206,7 +209,8 @@ const resultCode = {
 } as const;
 
 function databaseError(error: unknown, path: string): unknown {
-  if (error instanceof BerthError || !isSqliteError(error)) return error;
+  if (error instanceof BerthError) return error;
+  if (!isSqliteError(error)) return errnoOf(error) ? BerthError.from(error, `database ${path}`) : error;
   switch (error.errcode & 0xff) {
     case resultCode.corrupt:
     case resultCode.notadb:
