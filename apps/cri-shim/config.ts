@@ -1,0 +1,100 @@
+import { isAbsolute, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadConfig } from '#common/config/load.ts';
+import * as schema from '#common/config/schema.ts';
+import { BerthError } from '#common/errors.ts';
+import { type LogLevel, logLevels } from '#common/log.ts';
+import { defaultPaths } from '#common/paths.ts';
+
+/** One OCI runtime that pods may ask for by the handler's name. */
+const runtime = schema.table({
+  /** The shim, by containerd's naming, or the path of one. */
+  type: schema.string('io.containerd.runc.v2'),
+  /** The OCI runtime's executable, a name or a path; empty: the shim's own choice. */
+  binary: schema.string(''),
+});
+
+/** cri.toml, with the defaults that hold without any file. An empty text depends on other settings. */
+const file = schema.table({
+  root: schema.string(defaultPaths.criRoot),
+  state: schema.string(defaultPaths.criState),
+  /** Socket that the kubelet and crictl speak to. */
+  address: schema.string(defaultPaths.criSocket),
+  sandboxImage: schema.string('registry.k8s.io/pause:3.10.1'),
+  defaultRuntime: schema.string('runc'),
+  /** What RuntimeConfig tells the kubelet; `auto`: systemd where it is the init. */
+  cgroupDriver: schema.oneOf(['auto', 'systemd', 'cgroupfs'], 'auto'),
+  log: schema.table({ level: schema.oneOf(logLevels, 'info') }),
+  core: schema.table({
+    address: schema.string(defaultPaths.coreSocket),
+    snapshotter: schema.string('overlayfs'),
+  }),
+  cni: schema.table({
+    confDir: schema.string(defaultPaths.cniConfDir),
+    binDirs: schema.strings(defaultPaths.cniBinDirs),
+    /** Results of ADD. */
+    cacheDir: schema.string(''),
+    timeout: schema.duration('90s'),
+  }),
+  registry: schema.table({ configPath: schema.string(defaultPaths.certsDir) }),
+  runtimes: schema.map(runtime, {}),
+});
+
+/** What berth-cri runs with: the configuration file, with the command line's flags over it. */
+export type CriConfig = schema.Infer<typeof file>;
+
+const usage = 'usage: berth-cri [--config FILE] [--root DIR] [--state DIR] [--address SOCKET] [--core-address SOCKET]';
+
+/**
+ * Reads flags and configuration file. Without `--config` the default file may be missing.
+ *
+ * @throws invalid_argument naming flag, or file, line and key; not_found when the file that `--config` names is missing.
+ */
+export async function readConfig(args: readonly string[]): Promise<CriConfig> {
+  const flags = parseFlags(args);
+  const read = await loadConfig(flags.config ?? defaultPaths.criConfig, file, { optional: flags.config === undefined });
+  const root = absolute('root', flags.root ?? read.root);
+  const level = flags['log-level'] ?? read.log.level;
+  if (!isLogLevel(level)) throw new BerthError('invalid_argument', `--log-level: one of ${logLevels.join(', ')}`);
+  return {
+    ...read,
+    root,
+    state: absolute('state', flags.state ?? read.state),
+    address: absolute('address', flags.address ?? read.address),
+    log: { level },
+    core: { ...read.core, address: absolute('core.address', flags['core-address'] ?? read.core.address) },
+    cni: {
+      ...read.cni,
+      confDir: absolute('cni.conf_dir', read.cni.confDir),
+      binDirs: read.cni.binDirs.map((dir) => absolute('cni.bin_dirs', dir)),
+      cacheDir: absolute('cni.cache_dir', read.cni.cacheDir || join(root, 'cni')),
+    },
+  };
+}
+
+function parseFlags(args: readonly string[]) {
+  const flag = { type: 'string' } as const;
+  try {
+    const options = {
+      config: flag,
+      root: flag,
+      state: flag,
+      address: flag,
+      'core-address': flag,
+      'log-level': flag,
+    };
+    return parseArgs({ args: [...args], options, strict: true }).values;
+  } catch (cause) {
+    throw new BerthError('invalid_argument', `${BerthError.from(cause).message}\n${usage}`, { cause });
+  }
+}
+
+function isLogLevel(text: string): text is LogLevel {
+  return (logLevels as readonly string[]).includes(text);
+}
+
+/** Paths end up in runtime specs, where a relative one would mean something else. */
+function absolute(what: string, path: string): string {
+  if (isAbsolute(path)) return path;
+  throw new BerthError('invalid_argument', `${what}: "${path}" must be an absolute path`);
+}

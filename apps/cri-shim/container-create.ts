@@ -1,0 +1,128 @@
+import { hostname } from 'node:os';
+import { BerthError } from '#common/errors.ts';
+import type { CreateContainerRequest__Output } from '#proto/runtime/v1/CreateContainerRequest.ts';
+import { type ContainerConfig, containerConfigFromWire } from './cri-types.ts';
+import { newId } from './ids.ts';
+import { confineLogPath } from './logs/log-path.ts';
+import type { Runtime } from './runtime.ts';
+import { containerSpec } from './spec/container-spec.ts';
+import { imageProcess } from './spec/image-process.ts';
+import { RootfsReader } from './spec/rootfs-reader.ts';
+import { stopSignalNumber } from './spec/stop-signal.ts';
+import { processUser } from './spec/user.ts';
+import { Container, containerName } from './store/container.ts';
+import type { Operation } from './store/names.ts';
+import { type ContainerMetadata, extensions, kindLabel, newContainerStatus, recordVersion } from './store/records.ts';
+import type { Sandbox } from './store/sandbox.ts';
+import { now } from './time.ts';
+import { Undo } from './undo.ts';
+
+/** Label of a container's snapshot, by which recovery finds those that a crash left without a record. */
+export const snapshotLabel = 'berth.cri/container';
+
+/** CreateContainer: the root file system and the record with its runtime spec. Nothing runs yet. */
+export async function createContainer(
+  rt: Runtime,
+  request: CreateContainerRequest__Output,
+  signal: AbortSignal,
+): Promise<string> {
+  if (request.config?.metadata == null || request.config.metadata.name === '') {
+    throw new BerthError('invalid_argument', 'the container has no config.metadata.name');
+  }
+  const config = containerConfigFromWire(request.config);
+  const sandbox = readySandbox(rt, request.podSandboxId);
+  const pod = sandbox.metadata.config.metadata;
+  if (config.metadata === null || pod === null) throw new BerthError('invalid_argument', 'metadata is missing');
+  const name = containerName(config.metadata, pod);
+  return await rt.containerNames.claim(name, JSON.stringify([config, sandbox.id]), signal, (operation) =>
+    create(rt, { sandbox, config, name, operation }),
+  );
+}
+
+/** @throws not_found; failed_precondition when the pod doesn't run. */
+export function readySandbox(rt: Runtime, id: string): Sandbox {
+  const sandbox = rt.sandboxes.get(id);
+  if (sandbox.ready) return sandbox;
+  throw new BerthError('failed_precondition', `pod sandbox ${sandbox.id} is not running`);
+}
+
+interface Wanted {
+  readonly sandbox: Sandbox;
+  readonly config: ContainerConfig;
+  readonly name: string;
+  readonly operation: Operation;
+}
+
+async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted): Promise<string> {
+  const id = newId();
+  operation.stage('resolving the image');
+  const image = await rt.images.resolve(config.image?.image ?? '');
+  const process = imageProcess(image.config);
+  const logPath = confineLogPath(sandbox.metadata.config.logDirectory, config.logPath) ?? '';
+  const stopSignal = stopSignalNumber(config.stopSignal, process.stopSignal);
+  const targetPid = targetProcess(rt, sandbox, config);
+  const security = config.linux?.securityContext ?? null;
+  await using undo = new Undo(rt.log.child({ id }));
+
+  operation.stage('preparing the root file system');
+  undo.add('remove the root file system', () => rt.core.removeSnapshot(id));
+  // A root for the garbage collector until the record, which then holds it too, is there.
+  const labels = { [snapshotLabel]: sandbox.id, 'containerd.io/gc.root': new Date().toISOString() };
+  const rootfs = await rt.core.prepareSnapshot(id, image.chainId, labels);
+
+  operation.stage('building the runtime spec');
+  const user = await processUser(security, process.user, new RootfsReader(rootfs));
+  const { spec, placement } = await containerSpec({
+    id,
+    config,
+    image: { name: image.name, process },
+    user,
+    host: rt.host,
+    hostname: sandbox.metadata.config.hostname || hostname(),
+    sandbox: { ...sandbox.metadata, pid: sandbox.pid },
+    podMounts: rt.files.podMounts(sandbox.id, sandbox.sharing, security?.readonlyRootfs ?? false),
+    ...(targetPid === undefined ? {} : { targetPid }),
+  });
+
+  const metadata: ContainerMetadata = {
+    version: recordVersion,
+    id,
+    name,
+    sandboxId: sandbox.id,
+    config,
+    createdAt: now(),
+    imageId: image.id,
+    imageRef: image.repoDigests[0] ?? image.id,
+    imageName: image.repoTags[0] ?? image.name,
+    logPath,
+    stopSignal,
+    user: { uid: user.uid, gid: user.gid, supplementalGroups: user.additionalGids },
+  };
+  operation.stage('recording the container');
+  undo.add('delete the record', () => rt.core.deleteRecord(id));
+  await rt.core.createRecord({
+    id,
+    labels: { ...config.labels, [kindLabel]: 'container' },
+    image: image.name,
+    runtime: rt.handlers.runtime(sandbox.metadata.runtimeHandler, placement.driver),
+    spec,
+    extensions: { [extensions.container]: metadata, [extensions.containerStatus]: newContainerStatus },
+  });
+  // The pod may have been stopped meanwhile; then nobody would ever remove this container.
+  readySandbox(rt, sandbox.id);
+  rt.containers.add(new Container(metadata, newContainerStatus, { process: spec.process, rootfs }));
+  undo.keep();
+  return id;
+}
+
+/** The process whose PID namespace the container joins, for mode TARGET. */
+function targetProcess(rt: Runtime, sandbox: Sandbox, config: ContainerConfig): number | undefined {
+  const options = config.linux?.securityContext?.namespaceOptions;
+  if (options?.pid !== 'TARGET') return undefined;
+  const target = rt.containers.get(options.targetId);
+  if (target.metadata.sandboxId !== sandbox.id) {
+    throw new BerthError('invalid_argument', `target container ${target.id} is not in pod ${sandbox.id}`);
+  }
+  if (target.pid !== 0) return target.pid;
+  throw new BerthError('failed_precondition', `target container ${target.id} is not running`);
+}

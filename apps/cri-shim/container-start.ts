@@ -1,0 +1,74 @@
+import { BerthError, messageOf } from '#common/errors.ts';
+import { readySandbox } from './container-create.ts';
+import type { Runtime } from './runtime.ts';
+import { updateContainer } from './status-update.ts';
+import type { Container } from './store/container.ts';
+import { discardTask } from './task-discard.ts';
+import { now } from './time.ts';
+import { Undo } from './undo.ts';
+
+/** What ContainerStatus says of a container that couldn't be started; the numbers are containerd's. */
+const startFailure = { exitCode: 128, reason: 'StartError' };
+
+/** StartContainer. A container starts once; one that fails to has exited, and its status says why. */
+export async function startContainer(rt: Runtime, id: string): Promise<void> {
+  const container = rt.containers.get(id);
+  await rt.queue.run(container.id, () => start(rt, container));
+}
+
+async function start(rt: Runtime, container: Container): Promise<void> {
+  const { id } = container;
+  if (!rt.containers.has(id)) throw new BerthError('not_found', `container "${id}" not found`);
+  if (container.state !== 'CONTAINER_CREATED') {
+    throw new BerthError('failed_precondition', `container ${id} can't be started: it is in state ${container.state}`);
+  }
+  readySandbox(rt, container.metadata.sandboxId);
+  try {
+    await run(rt, container);
+  } catch (error) {
+    const message = messageOf(error);
+    await updateContainer(rt, container, { finishedAt: now(), ...startFailure, message }).catch((cause: unknown) => {
+      rt.log.warn({ id, err: cause }, 'could not store that the container failed to start');
+      container.become({ ...container.status, finishedAt: now(), ...startFailure, message });
+    });
+    throw error;
+  }
+}
+
+async function run(rt: Runtime, container: Container): Promise<void> {
+  const { id, metadata } = container;
+  const { tty, stdin } = metadata.config;
+  await using undo = new Undo(rt.log.child({ id }));
+  undo.add('remove the FIFOs', () => rt.stdio.remove(id));
+  const stdio = await rt.stdio.create(id, { tty, stdin });
+  undo.add('detach the log', () => rt.logs.detach(id));
+  await attachLog(rt, container, stdio);
+  const rootfs = container.rootfs ?? (await rt.core.snapshotMounts(id));
+  undo.add('discard the task', () => discardTask(rt.core, id));
+  container.pid = await rt.core.createTask({ id, rootfs, terminal: tty, ...stdio });
+  // The start is stored beside it, not after it: exits are handled behind us in the queue, never before.
+  const [started, stored] = await Promise.allSettled([
+    rt.core.startTask(id),
+    updateContainer(rt, container, { startedAt: now() }),
+  ]);
+  if (started.status === 'rejected') throw started.reason;
+  if (stored.status === 'rejected') throw stored.reason;
+  undo.keep();
+}
+
+/** Lets the container's output go to its log; without a log path it is thrown away. */
+export async function attachLog(
+  rt: Runtime,
+  container: Container,
+  stdio: { readonly stdout: string; readonly stderr?: string },
+): Promise<void> {
+  const { id, metadata } = container;
+  const logDirectory = rt.sandboxes.find(metadata.sandboxId)?.metadata.config.logDirectory ?? '';
+  await rt.logs.attach({
+    containerId: id,
+    stdout: stdio.stdout,
+    tty: metadata.config.tty,
+    ...(stdio.stderr === undefined ? {} : { stderr: stdio.stderr }),
+    ...(metadata.logPath === '' ? {} : { logPath: metadata.logPath, logDirectory }),
+  });
+}

@@ -1,0 +1,26 @@
+import { messageOf } from '#common/errors.ts';
+import { createLogger } from '#common/log.ts';
+import { readConfig } from './config.ts';
+import { startDaemon } from './daemon.ts';
+import { reloadOnHangup } from './reload.ts';
+
+const args = process.argv.slice(2);
+try {
+  const config = await readConfig(args);
+  const log = createLogger({ name: 'berth-cri', level: config.log.level });
+  process.umask(0o022);
+  reloadOnHangup(args, config, log);
+  const stop = new AbortController();
+  const stopped = Promise.withResolvers<NodeJS.Signals>();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      stop.abort();
+      stopped.resolve(signal);
+    });
+  }
+  await using _daemon = await startDaemon(config, log, stop.signal);
+  log.info({ signal: await stopped.promise }, 'berth-cri stops; pods go on');
+} catch (error) {
+  process.stderr.write(`berth-cri: ${messageOf(error)}\n`);
+  process.exitCode = 1;
+}

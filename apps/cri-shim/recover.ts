@@ -1,0 +1,129 @@
+import { BerthError } from '#common/errors.ts';
+import { forEachBounded } from './bounded.ts';
+import { attachLog } from './container-start.ts';
+import type { CoreRecord, CoreTask } from './core-client/types.ts';
+import { podAttachment } from './pod-network.ts';
+import type { Runtime } from './runtime.ts';
+import { forgetSandbox } from './sandbox-remove.ts';
+import { stopKnownSandbox } from './sandbox-stop.ts';
+import { updateContainer, updateSandbox } from './status-update.ts';
+import { Container } from './store/container.ts';
+import {
+  type ContainerMetadata,
+  type ContainerStatus,
+  decodeRecord,
+  extensions,
+  kindLabel,
+  type SandboxMetadata,
+  type SandboxStatus,
+} from './store/records.ts';
+import { Sandbox } from './store/sandbox.ts';
+import { type Orphans, orphans } from './sweep.ts';
+import { discardTask } from './task-discard.ts';
+import { containerExited, sandboxExited, unseenExit } from './task-exit.ts';
+import { now } from './time.ts';
+
+/** Objects that are looked at side by side, and how long each may take. */
+const width = 16;
+const perObjectMs = 30_000;
+
+/**
+ * Rebuilds what this daemon knows from the core's records and tasks, on these assumptions:
+ *
+ * - A record is written before anything else of a pod exists, and deleted after all else is gone.
+ * - A task is freed only after its end was stored. So a started container without a task and without a stored end died
+ *   unseen, with the machine or with the core's state.
+ * - A pod without a stored start belongs to a RunPodSandbox that a crash cut short: nobody knows its id, it goes.
+ * - A container without a stored start, but with a running task, was started a moment before the crash.
+ * - FIFOs and their unread data outlive this daemon, held by the shim.
+ *
+ * A bad record is logged and left alone; it hinders no other.
+ *
+ * @returns what crashes left on the host without a record, for `sweep`
+ */
+export async function recover(rt: Runtime): Promise<Orphans> {
+  const records = await rt.core.listRecords(kindLabel);
+  const tasks = await rt.core.listTasks();
+  const found = await orphans(rt, new Set(records.map(({ id }) => id)));
+  const kind = (wanted: string) => records.filter(({ labels }) => labels[kindLabel] === wanted);
+  const run = (wanted: string, restore: (rt: Runtime, record: CoreRecord, task?: CoreTask) => Promise<void>) =>
+    forEachBounded(kind(wanted), { width, perItemMs: perObjectMs }, async (record) => {
+      try {
+        await restore(rt, record, tasks.get(record.id));
+      } catch (error) {
+        rt.log.error({ id: record.id, err: error }, `could not recover a ${wanted}`);
+      }
+    });
+  await run('sandbox', restoreSandbox);
+  await run('container', restoreContainer);
+  rt.log.info({ sandboxes: rt.sandboxes.values().length, containers: rt.containers.values().length }, 'recovered');
+  return found;
+}
+
+async function restoreSandbox(rt: Runtime, record: CoreRecord, task?: CoreTask): Promise<void> {
+  const metadata = decodeRecord<SandboxMetadata>(record.extensions, extensions.sandbox, record.id);
+  const status = decodeRecord<SandboxStatus>(record.extensions, extensions.sandboxStatus, record.id);
+  const sandbox = new Sandbox(metadata, status);
+  rt.sandboxes.add(sandbox);
+  rt.sandboxNames.restore(metadata.name, sandbox.id, Number(BigInt(metadata.createdAt) / 1_000_000n));
+  if (status.startedAt === undefined) return await removeUnfinished(rt, sandbox);
+  if (status.exitedAt !== undefined) {
+    if (task !== undefined) await discardTask(rt.core, sandbox.id);
+    return;
+  }
+  switch (task?.status) {
+    case 'STOPPED':
+      return await sandboxExited(rt, sandbox, task);
+    case 'CREATED':
+    case undefined:
+      if (task !== undefined) await discardTask(rt.core, sandbox.id);
+      return await updateSandbox(rt, sandbox, { exitedAt: now() });
+    default:
+      sandbox.pid = task?.pid ?? 0;
+  }
+}
+
+/** A plugin that fails keeps the pod on the list, for StopPodSandbox to try again. */
+async function removeUnfinished(rt: Runtime, sandbox: Sandbox): Promise<void> {
+  sandbox.leftover = true;
+  await discardTask(rt.core, sandbox.id);
+  if (podAttachment(sandbox.metadata) !== undefined) rt.log.info({ id: sandbox.id }, 'detaching an unfinished pod');
+  await stopKnownSandbox(rt, sandbox);
+  await forgetSandbox(rt, sandbox);
+}
+
+async function restoreContainer(rt: Runtime, record: CoreRecord, task?: CoreTask): Promise<void> {
+  const metadata = decodeRecord<ContainerMetadata>(record.extensions, extensions.container, record.id);
+  const status = decodeRecord<ContainerStatus>(record.extensions, extensions.containerStatus, record.id);
+  const container = new Container(metadata, status, { process: record.spec().process });
+  rt.containers.add(container);
+  rt.containerNames.restore(metadata.name, container.id, Number(BigInt(metadata.createdAt) / 1_000_000n));
+
+  if (status.finishedAt !== undefined) {
+    // The end was stored after all output had been taken over: only freeing was left to do.
+    if (task !== undefined) await discardTask(rt.core, container.id);
+    if (rt.stdio.exists(container.id)) await containerExited(rt, container, unseenExit());
+    return;
+  }
+  if (task?.status === 'CREATED' || (task === undefined && status.startedAt === undefined)) {
+    if (task !== undefined) await discardTask(rt.core, container.id);
+    await rt.stdio.remove(container.id);
+    if (status.startedAt !== undefined) await containerExited(rt, container, unseenExit());
+    return;
+  }
+  await resumeLog(rt, container);
+  if (task === undefined) return await containerExited(rt, container, unseenExit());
+  if (status.startedAt === undefined) await updateContainer(rt, container, { startedAt: now() });
+  if (task.status === 'STOPPED') return await containerExited(rt, container, task);
+  container.pid = task.pid;
+}
+
+/** A log that can't be written must not keep the container from being known. */
+async function resumeLog(rt: Runtime, container: Container): Promise<void> {
+  const { tty, stdin } = container.metadata.config;
+  try {
+    await attachLog(rt, container, await rt.stdio.create(container.id, { tty, stdin }));
+  } catch (error) {
+    rt.log.error({ id: container.id, err: BerthError.from(error) }, 'could not take up the log of a container');
+  }
+}

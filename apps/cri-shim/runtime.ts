@@ -1,0 +1,40 @@
+import type { KeyedQueue } from '#common/keyed-queue.ts';
+import type { Logger } from '#common/log.ts';
+import type { PodNetwork } from './cni/network.ts';
+import type { CriConfig } from './config.ts';
+import type { Core } from './core-client/core.ts';
+import type { Executor } from './exec/executor.ts';
+import type { ImageService } from './images/image-service.ts';
+import type { LogManager } from './logs/log-manager.ts';
+import type { PodFiles } from './pod-files.ts';
+import type { RuntimeHandlers } from './runtime-handlers.ts';
+import type { HostFacts } from './spec/host.ts';
+import type { Stdio } from './stdio.ts';
+import type { Container } from './store/container.ts';
+import type { Index } from './store/index.ts';
+import type { Names } from './store/names.ts';
+import type { Sandbox } from './store/sandbox.ts';
+
+/** Everything that the handlers of the runtime service work with; built once, in daemon.ts. */
+export interface Runtime {
+  readonly config: CriConfig;
+  readonly log: Logger;
+  readonly host: HostFacts;
+  readonly core: Core;
+  readonly handlers: RuntimeHandlers;
+  readonly network: PodNetwork;
+  readonly images: ImageService;
+  readonly logs: LogManager;
+  readonly exec: Executor;
+  readonly files: PodFiles;
+  readonly stdio: Stdio;
+  readonly sandboxes: Index<Sandbox>;
+  readonly containers: Index<Container>;
+  readonly sandboxNames: Names;
+  readonly containerNames: Names;
+  /**
+   * Changes of one pod or container happen one after another, under its id. Nobody waits for an exit under it: exits
+   * are handled under it, too.
+   */
+  readonly queue: KeyedQueue;
+}

@@ -1,0 +1,176 @@
+import { BerthError } from '#common/errors.ts';
+import type { RunPodSandboxRequest__Output } from '#proto/runtime/v1/RunPodSandboxRequest.ts';
+import { capabilityArgs } from './cni/capability-args.ts';
+import { podAddresses } from './cni/result.ts';
+import type { PodConfig, PodMetadata } from './cri-types.ts';
+import { newId } from './ids.ts';
+import { podAttachment } from './pod-network.ts';
+import type { Runtime } from './runtime.ts';
+import { imageProcess } from './spec/image-process.ts';
+import { podSharing } from './spec/namespaces.ts';
+import { sandboxSpec } from './spec/sandbox-spec.ts';
+import { processUser } from './spec/user.ts';
+import { updateSandbox } from './status-update.ts';
+import type { Operation } from './store/names.ts';
+import { extensions, kindLabel, newSandboxStatus, recordVersion, type SandboxMetadata } from './store/records.ts';
+import { Sandbox, sandboxName } from './store/sandbox.ts';
+import { discardTask } from './task-discard.ts';
+import { now } from './time.ts';
+import { Undo } from './undo.ts';
+
+/**
+ * RunPodSandbox: the pod's network namespace, files and pause container, attached to the network.
+ *
+ * The record in the core comes before anything that outlives a crash (network namespace, addresses), so that recovery
+ * finds what to take back.
+ */
+export async function runSandbox(
+  rt: Runtime,
+  request: RunPodSandboxRequest__Output,
+  signal: AbortSignal,
+): Promise<string> {
+  const { config, metadata } = checkedConfig(request.config);
+  const handler = rt.handlers.resolve(request.runtimeHandler);
+  const name = sandboxName(metadata);
+  return await rt.sandboxNames.claim(name, JSON.stringify([config, handler]), signal, (operation) =>
+    createSandbox(rt, { config, handler, name, operation }),
+  );
+}
+
+interface Wanted {
+  readonly config: PodConfig;
+  readonly handler: string;
+  readonly name: string;
+  readonly operation: Operation;
+}
+
+async function createSandbox(rt: Runtime, { config, handler, name, operation }: Wanted): Promise<string> {
+  const id = newId();
+  const sharing = podSharing(config);
+  operation.stage('checking network and image');
+  if (!sharing.hostNetwork) await rt.network.ready();
+  const image = await rt.images.ensureSandboxImage();
+  const process = imageProcess(image.config);
+  const user = await processUser(
+    { ...noUser, ...config.linux?.securityContext, runAsUsername: '' },
+    process.user,
+    // Pause is one static program: there are no names to look up.
+    { read: async () => undefined },
+  );
+  const metadata: SandboxMetadata = {
+    version: recordVersion,
+    id,
+    name,
+    config,
+    runtimeHandler: handler,
+    createdAt: now(),
+    netnsPath: sharing.hostNetwork ? '' : rt.files.netnsPath(id),
+  };
+  const { spec, placement } = sandboxSpec({
+    id,
+    config,
+    image: { reference: rt.config.sandboxImage, process },
+    user,
+    host: rt.host,
+    netnsPath: metadata.netnsPath,
+    shmPath: rt.files.shmPath(id),
+    resolvPath: rt.files.resolvPath(id),
+  });
+  const runtime = rt.handlers.runtime(handler, placement.driver);
+  const sandbox = new Sandbox(metadata, newSandboxStatus);
+  await using undo = new Undo(rt.log.child({ id }));
+
+  operation.stage('recording the pod');
+  undo.add('delete the record', async () => {
+    sandbox.pid = 0;
+    // What couldn't be taken back keeps its record: the pod stays listed, and StopPodSandbox tries again.
+    if (sandbox.leftover) return rt.sandboxNames.restore(name, id, Date.now());
+    rt.sandboxes.delete(id);
+    await rt.core.deleteRecord(id);
+  });
+  await rt.core.createRecord({
+    id,
+    labels: { ...config.labels, [kindLabel]: 'sandbox' },
+    image: image.name,
+    runtime,
+    spec,
+    extensions: { [extensions.sandbox]: metadata, [extensions.sandboxStatus]: newSandboxStatus },
+  });
+  rt.sandboxes.add(sandbox);
+
+  operation.stage('preparing files');
+  undo.add('remove the root file system', () => rt.core.removeSnapshot(id));
+  undo.add("remove the pod's files", () => rt.files.remove(id));
+  undo.add('remove the network namespace', () => rt.files.removeNetns(id));
+  const [rootfs] = await all([
+    rt.core.prepareSnapshot(id, image.chainId),
+    rt.files.create(id, config, sharing),
+    sharing.hostNetwork ? undefined : rt.files.createNetns(id),
+  ]);
+
+  operation.stage('attaching to the network, creating the task');
+  undo.add('discard the task', () => discardTask(rt.core, id));
+  const attachment = podAttachment(metadata);
+  if (attachment !== undefined) {
+    undo.add('detach from the network', async () => {
+      sandbox.leftover = true;
+      await rt.network.detach(attachment);
+      sandbox.leftover = false;
+    });
+  }
+  const [result, pid] = await all([
+    attachment === undefined ? undefined : rt.network.attach(attachment),
+    rt.core.createTask({ id, rootfs }),
+  ]);
+
+  operation.stage('starting the task');
+  sandbox.pid = pid;
+  await all([
+    rt.core.startTask(id),
+    updateSandbox(rt, sandbox, {
+      startedAt: now(),
+      ...(result === undefined ? {} : { addresses: podAddresses(result), cniResult: result }),
+    }),
+  ]);
+  undo.keep();
+  return id;
+}
+
+/** Waits for all of them to end, then fails with the first that failed: nothing runs on while it is undone. */
+async function all<T extends readonly unknown[]>(
+  work: readonly [...T],
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  const results = await Promise.allSettled(work);
+  const values: unknown[] = results.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+  return values as { -readonly [K in keyof T]: Awaited<T[K]> };
+}
+
+const noUser = {
+  runAsUser: null,
+  runAsGroup: null,
+  supplementalGroups: [] as string[],
+  supplementalGroupsPolicy: 'Merge' as const,
+};
+
+function checkedConfig(config: PodConfig | null): { config: PodConfig; metadata: PodMetadata } {
+  const metadata = config?.metadata;
+  if (config == null || metadata == null) {
+    throw new BerthError('invalid_argument', 'the pod has no config.metadata');
+  }
+  if (metadata.name === '' || metadata.namespace === '' || metadata.uid === '') {
+    throw new BerthError('invalid_argument', "the pod's config.metadata must have a name, a namespace and a uid");
+  }
+  const userns = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
+  if (userns != null && userns.mode !== 'NODE') {
+    throw new BerthError('invalid_argument', `pod ${metadata.name}: user namespaces are not supported`);
+  }
+  if (config.hostname.length > 63 || /[^\w.-]/.test(config.hostname)) {
+    throw new BerthError('invalid_argument', `pod ${metadata.name}: bad hostname ${JSON.stringify(config.hostname)}`);
+  }
+  // Parsed here so that a bad annotation fails before anything is made.
+  capabilityArgs(config);
+  return { config, metadata };
+}

@@ -1,0 +1,68 @@
+import { type Implementation, implement, type Service } from '#common/grpc/adapter.ts';
+import { serviceDefinition } from '#common/grpc/proto.ts';
+import type { RuntimeServiceHandlers } from '#proto/runtime/v1/RuntimeService.ts';
+import { createContainer } from './container-create.ts';
+import { execSync } from './container-exec-sync.ts';
+import { listContainers } from './container-list.ts';
+import { reopenContainerLog } from './container-log-reopen.ts';
+import { removeContainer } from './container-remove.ts';
+import { startContainer } from './container-start.ts';
+import { containerStatus } from './container-status.ts';
+import { stopContainerById } from './container-stop.ts';
+import { updateContainerResources } from './container-update-resources.ts';
+import type { Runtime } from './runtime.ts';
+import { runtimeConfig } from './runtime-config.ts';
+import { listSandboxes } from './sandbox-list.ts';
+import { removeSandbox } from './sandbox-remove.ts';
+import { runSandbox } from './sandbox-run.ts';
+import { sandboxStatus } from './sandbox-status.ts';
+import { stopSandbox } from './sandbox-stop.ts';
+import { runtimeStatus } from './status.ts';
+import { runtimeVersion } from './version.ts';
+
+/** runtime.v1.RuntimeService. What isn't here answers UNIMPLEMENTED. */
+export function runtimeService(rt: Runtime): Service {
+  const implementation: Implementation<RuntimeServiceHandlers> = {
+    version: () => runtimeVersion(),
+    status: (request) => runtimeStatus(rt, request.verbose),
+    runtimeConfig: () => runtimeConfig(rt),
+
+    runPodSandbox: async (request, ctx) => ({ podSandboxId: await runSandbox(rt, request, ctx.signal) }),
+    stopPodSandbox: async ({ podSandboxId }) => {
+      await stopSandbox(rt, podSandboxId);
+      return {};
+    },
+    removePodSandbox: async ({ podSandboxId }) => {
+      await removeSandbox(rt, podSandboxId);
+      return {};
+    },
+    podSandboxStatus: ({ podSandboxId, verbose }) => sandboxStatus(rt, podSandboxId, verbose),
+    listPodSandbox: ({ filter }) => ({ items: listSandboxes(rt, filter) }),
+
+    createContainer: async (request, ctx) => ({ containerId: await createContainer(rt, request, ctx.signal) }),
+    startContainer: async ({ containerId }) => {
+      await startContainer(rt, containerId);
+      return {};
+    },
+    stopContainer: async ({ containerId, timeout }, ctx) => {
+      await stopContainerById(rt, containerId, Number(timeout), ctx.signal);
+      return {};
+    },
+    removeContainer: async ({ containerId }) => {
+      await removeContainer(rt, containerId);
+      return {};
+    },
+    listContainers: ({ filter }) => ({ containers: listContainers(rt, filter) }),
+    containerStatus: ({ containerId, verbose }) => containerStatus(rt, containerId, verbose),
+    updateContainerResources: async (request) => {
+      await updateContainerResources(rt, request);
+      return {};
+    },
+    reopenContainerLog: async ({ containerId }) => {
+      await reopenContainerLog(rt, containerId);
+      return {};
+    },
+    execSync: (request, ctx) => execSync(rt, request, ctx.signal),
+  };
+  return implement(serviceDefinition('runtime.v1.RuntimeService'), implementation, { log: rt.log });
+}

@@ -1,0 +1,55 @@
+import { messageOf } from '#common/errors.ts';
+import type { StatusResponse } from '#proto/runtime/v1/StatusResponse.ts';
+import type { Runtime } from './runtime.ts';
+import { cgroupDriver } from './runtime-config.ts';
+
+/** How long berthd may take to answer before it counts as away. */
+const patienceMs = 2_000;
+
+/** Status: whether pods can be run at all, and whether they get a network. */
+export async function runtimeStatus(rt: Runtime, verbose: boolean): Promise<StatusResponse> {
+  const [coreProblem, networkProblem] = await Promise.all([unreachable(rt), rt.network.unready()]);
+  return {
+    status: {
+      conditions: [
+        condition('RuntimeReady', 'CoreUnavailable', coreProblem),
+        condition('NetworkReady', 'NetworkPluginNotReady', networkProblem),
+      ],
+    },
+    runtimeHandlers: rt.handlers.names.map((name) => ({
+      name,
+      features: { recursiveReadOnlyMounts: false, userNamespaces: false },
+    })),
+    features: { supplementalGroupsPolicy: true },
+    info: verbose ? await details(rt, networkProblem) : {},
+  };
+}
+
+function condition(type: string, reason: string, problem: string | undefined) {
+  return {
+    type,
+    status: problem === undefined,
+    reason: problem === undefined ? '' : reason,
+    message: problem ?? '',
+  };
+}
+
+async function unreachable(rt: Runtime): Promise<string | undefined> {
+  try {
+    await rt.core.version(patienceMs);
+    return undefined;
+  } catch (error) {
+    return `berthd doesn't answer on ${rt.core.channel.socketPath}: ${messageOf(error)}`;
+  }
+}
+
+async function details(rt: Runtime, networkProblem: string | undefined): Promise<Record<string, string>> {
+  const network = await rt.network.ready().catch(() => undefined);
+  return {
+    config: JSON.stringify({ ...rt.config, effectiveCgroupDriver: cgroupDriver(rt) }),
+    lastCNILoadStatus: networkProblem ?? 'OK',
+    ...(network === undefined
+      ? {}
+      : { cniconfig: JSON.stringify({ Networks: [{ Config: { Name: network.name, Source: network.source } }] }) }),
+  };
+}

@@ -1,0 +1,55 @@
+import { snapshotLabel } from './container-create.ts';
+import type { Runtime } from './runtime.ts';
+
+/** What a crash left on the host without a record of its pod or container. */
+export interface Orphans {
+  /** Pods with files or a network namespace. */
+  readonly pods: readonly string[];
+  /** Pods that are attached to the network. */
+  readonly attachments: readonly string[];
+  /** Containers with FIFOs. */
+  readonly stdio: readonly string[];
+  /** Containers with a root file system. */
+  readonly snapshots: readonly string[];
+}
+
+/** Looks for orphans; called before requests are served, so that nothing new is taken for one. */
+export async function orphans(rt: Runtime, recorded: ReadonlySet<string>): Promise<Orphans> {
+  const unknown = (ids: Iterable<string>) => [...ids].filter((id) => /^[0-9a-f]{64}$/.test(id) && !recorded.has(id));
+  const [pods, attachments, stdio, snapshots] = await Promise.all([
+    rt.files.ids(),
+    rt.network.attachedIds(),
+    rt.stdio.ids(),
+    rt.core.listSnapshots(snapshotLabel),
+  ]);
+  return {
+    pods: unknown(pods),
+    attachments: unknown(attachments),
+    stdio: unknown(stdio),
+    snapshots: unknown(snapshots.map(({ key }) => key)),
+  };
+}
+
+/** Removes orphans; what can't be removed is logged and found again at the next start. */
+export async function sweep(rt: Runtime, found: Orphans): Promise<void> {
+  const attempt = async (id: string, what: string, remove: () => unknown) => {
+    try {
+      await remove();
+      rt.log.info({ id }, `removed ${what} of a crash`);
+    } catch (error) {
+      rt.log.warn({ id, err: error }, `could not remove ${what} of a crash`);
+    }
+  };
+  for (const id of found.attachments) {
+    const attachment = { containerId: id, netns: rt.files.netnsPath(id), args: [], capabilityArgs: {} };
+    await attempt(id, 'a network attachment', () => rt.network.detach(attachment));
+  }
+  for (const id of found.pods) {
+    await attempt(id, 'files', async () => {
+      rt.files.removeNetns(id);
+      await rt.files.remove(id);
+    });
+  }
+  for (const id of found.stdio) await attempt(id, 'FIFOs', () => rt.stdio.remove(id));
+  for (const id of found.snapshots) await attempt(id, 'a root file system', () => rt.core.removeSnapshot(id));
+}
