@@ -23,7 +23,7 @@ export function start(line: CommandLine): void {
   const address = `unix://${socket}`;
   if (!isServed(socket)) {
     const bundle = new Bundle(process.cwd());
-    const pid = spawnServer(line);
+    const pid = spawnServer(line, socket);
     bundle.saveShimPid(pid);
     bundle.saveAddress(address);
   }
@@ -42,13 +42,13 @@ function isServed(socket: string): boolean {
 }
 
 /**
- * Environment of the serving shim: without the JIT and its threads an idle process keeps a megabyte less
- * (options of JavaScriptCore, read by Bun as BUN_JSC_…).
+ * Environment of the serving shim. Without the JIT an idle process keeps a megabyte less (options of JavaScriptCore
+ * are read by Bun as BUN_JSC_…); Bun's timer for the garbage collector would wake it every second.
  */
-const lean = ['BUN_JSC_useJIT=0', 'BUN_JSC_numberOfGCMarkers=1', 'BUN_JSC_useConcurrentGC=0'];
+const lean = ['BUN_JSC_useJIT=0', 'BUN_JSC_numberOfGCMarkers=1', 'BUN_JSC_useConcurrentGC=0', 'BUN_GC_TIMER_DISABLE=1'];
 
-function spawnServer(line: CommandLine): number {
-  const args = ['-namespace', line.namespace, '-id', line.id, '-address', line.address];
+function spawnServer(line: CommandLine, socket: string): number {
+  const args = ['-namespace', line.namespace, '-id', line.id, '-address', line.address, '-socket', socket];
   if (line.debug) args.push('-debug');
   const env = Object.entries(process.env).map(([key, value]) => `${key}=${value}`);
   const devNull = openNull();

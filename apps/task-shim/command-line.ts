@@ -8,6 +8,8 @@ export interface CommandLine {
   /** The daemon's gRPC socket. */
   readonly address: string;
   readonly bundle: string;
+  /** Where `serve` listens; `start` says so. */
+  readonly socket: string;
   readonly debug: boolean;
 }
 
@@ -32,6 +34,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     id: values.get('id') ?? '',
     address: values.get('address') ?? '',
     bundle: values.get('bundle') ?? '',
+    socket: values.get('socket') ?? '',
     debug: values.get('debug') === 'true',
   };
   if (values.has('v') || values.has('version')) return { ...line, action: 'version' };

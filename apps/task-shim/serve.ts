@@ -1,5 +1,5 @@
 import { closeSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BerthError, messageOf } from '#common/errors.ts';
 import { prctlSubreaper } from '#common/native/index.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
@@ -10,7 +10,6 @@ import { EventForwarder } from './events.ts';
 import { ShimLog } from './log.ts';
 import { Reaper } from './reaper.ts';
 import { TaskService } from './service.ts';
-import { shimSocket, socketFolder } from './socket-path.ts';
 
 /** A shim that has no container and no caller for this long was forgotten by a daemon that died. */
 const forgottenMs = 60_000;
@@ -38,8 +37,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   const reaper = new Reaper();
   reaper.start();
 
-  const folder = socketFolder();
-  const socket = shimSocket(folder, line.address, line.namespace, line.id);
+  const { socket } = line;
   const events = new EventForwarder(eventAddress(line), line.namespace, log);
   const server = new TtrpcServer();
   let ending = false;
@@ -55,7 +53,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   const service = new TaskService(
     {
       namespace: line.namespace,
-      socketPath: () => join(folder, `pty-${process.pid}-${++terminals}`),
+      socketPath: () => join(dirname(socket), `pty-${process.pid}-${++terminals}`),
       reaper,
       publish: events.publish,
       log,
@@ -64,6 +62,12 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   );
   service.register(server);
   await server.listen(socket);
+  const lookAround = (): void => {
+    if (!service.isEmpty) return;
+    if (server.connections === 0) void shutdown();
+    else setTimeout(lookAround, forgottenMs);
+  };
+  setTimeout(lookAround, forgottenMs);
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -12,8 +11,12 @@ export function socketFolder(): string {
   return folder;
 }
 
-/** As containerd names a shim's socket: the SHA-256 of the daemon's address, the namespace and the id. */
+/**
+ * As containerd names a shim's socket: the SHA-256 of the daemon's address, the namespace and the id.
+ * Loads node:crypto when called: the serving shim, which is told the path, would only keep it in memory.
+ */
 export function shimSocket(folder: string, address: string, namespace: string, id: string): string {
+  const { createHash } = process.getBuiltinModule('node:crypto');
   return join(
     folder,
     createHash('sha256')

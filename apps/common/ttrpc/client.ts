@@ -1,9 +1,10 @@
-import { connect, type Socket } from 'node:net';
-import { BerthError } from '../errors.ts';
+import { sockets } from '#sockets';
+import { BerthError, messageOf } from '../errors.ts';
 import { codeOfStatus } from '../grpc-status.ts';
 import { decode, encode } from '../wire/codec.ts';
 import { encodeFrame, type Frame, FrameReader, frameTypes, maxFrameData } from './frame.ts';
 import { type Metadata, metadataPairs } from './metadata.ts';
+import type { StreamSocket } from './socket.ts';
 
 export interface CallOptions {
   /** The call fails with `deadline_exceeded` after it; the server is told. */
@@ -23,47 +24,41 @@ const lastStreamId = 0xffff_ffff;
 
 /** One connection to a ttrpc server, for any number of unary calls at a time. It doesn't reconnect. */
 export class TtrpcClient implements AsyncDisposable {
-  readonly #socket: Socket;
+  readonly #socket: StreamSocket;
   readonly #path: string;
-  readonly #reader = new FrameReader();
   readonly #pending = new Map<number, Pending>();
   readonly #closeListeners = new Set<() => void>();
   #nextStreamId = 1;
   #closed = false;
 
-  private constructor(socket: Socket, path: string) {
+  private constructor(socket: StreamSocket, path: string) {
     this.#socket = socket;
     this.#path = path;
-    socket.on('data', (chunk: Buffer) => {
-      for (const frame of this.#reader.push(chunk)) this.#receive(frame);
-    });
-    // Node reports an error before the close that follows it; there is nothing to add.
-    socket.on('error', () => undefined);
-    socket.on('end', () => this.#shut());
-    socket.on('close', () => this.#shut());
   }
 
   /** Throws `unavailable` when nobody listens at the path, `canceled` by the signal. */
   static async connect(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<TtrpcClient> {
     if (signal?.aborted) throw BerthError.from(signal.reason, `connect to ${path}`);
-    const socket = connect(path);
-    return new Promise((resolve, reject) => {
-      const fail = (code: 'unavailable' | 'canceled', cause: unknown): void => {
-        signal?.removeEventListener('abort', onAbort);
-        socket.destroy();
-        const message = cause instanceof Error ? cause.message : String(cause);
-        reject(new BerthError(code, `connect to ttrpc socket ${path}: ${message}`, { cause }));
-      };
-      const onAbort = (): void => fail('canceled', signal?.reason);
-      const onError = (error: Error): void => fail('unavailable', error);
-      signal?.addEventListener('abort', onAbort);
-      socket.once('error', onError);
-      socket.once('connect', () => {
-        signal?.removeEventListener('abort', onAbort);
-        socket.off('error', onError);
-        resolve(new TtrpcClient(socket, path));
+    let client: TtrpcClient | undefined;
+    const reader = new FrameReader();
+    const socket = await sockets
+      .connect(path, {
+        data: (chunk) => {
+          for (const frame of reader.push(chunk)) if (client !== undefined) client.#receive(frame);
+        },
+        closed: () => {
+          if (client !== undefined) client.#shut();
+        },
+      })
+      .catch((cause: unknown) => {
+        throw new BerthError('unavailable', `connect to ttrpc socket ${path}: ${messageOf(cause)}`, { cause });
       });
-    });
+    client = new TtrpcClient(socket, path);
+    if (signal?.aborted) {
+      client.close();
+      throw BerthError.from(signal.reason, `connect to ${path}`);
+    }
+    return client;
   }
 
   get closed(): boolean {

@@ -1,9 +1,10 @@
-import { createServer, type Server, type Socket } from 'node:net';
-import { BerthError } from '../errors.ts';
+import { sockets } from '#sockets';
+import { BerthError, messageOf } from '../errors.ts';
 import { statusOfCode } from '../grpc-status.ts';
 import { decode, encode } from '../wire/codec.ts';
 import { encodeFrame, type Frame, FrameReader, frameTypes, maxFrameData } from './frame.ts';
 import { type Metadata, metadataFrom } from './metadata.ts';
+import type { StreamEvents, StreamListener, StreamSocket } from './socket.ts';
 
 export interface CallContext {
   /** Aborts when the caller's timeout has passed, its connection is gone, or the server closes. */
@@ -15,7 +16,7 @@ export interface CallContext {
 export type Handler = (payload: Buffer, context: CallContext) => Promise<Uint8Array> | Uint8Array;
 
 interface Connection {
-  readonly socket: Socket;
+  readonly socket: StreamSocket;
   readonly gone: AbortController;
   lastStreamId: number;
 }
@@ -24,10 +25,11 @@ interface Connection {
 export class TtrpcServer {
   readonly #handlers = new Map<string, Handler>();
   readonly #connections = new Set<Connection>();
-  #server: Server | undefined;
+  #listener: StreamListener | undefined;
   /** Calls whose answer is still to be written. */
   #active = 0;
   #onIdle: (() => void) | undefined;
+  #onEmpty: (() => void) | undefined;
 
   handle(service: string, method: string, handler: Handler): void {
     this.#handlers.set(`${service}/${method}`, handler);
@@ -35,29 +37,25 @@ export class TtrpcServer {
 
   /** Listens with mode 0600 from the first moment. Throws `unavailable` when the path can't be bound. */
   async listen(path: string): Promise<void> {
-    const server = createServer((socket) => this.#accept(socket));
-    this.#server = server;
-    await new Promise<void>((resolve, reject) => {
-      const onError = (error: Error): void =>
-        reject(new BerthError('unavailable', `listen on ttrpc socket ${path}: ${error.message}`, { cause: error }));
-      server.once('error', onError);
-      const mask = process.umask(0o177);
-      try {
-        server.listen(path, () => {
-          server.off('error', onError);
-          resolve();
-        });
-      } finally {
-        process.umask(mask);
-      }
-    });
+    const mask = process.umask(0o177);
+    const listening = sockets.listen(path, (socket) => this.#accept(socket));
+    process.umask(mask);
+    try {
+      this.#listener = await listening;
+    } catch (cause) {
+      throw new BerthError('unavailable', `listen on ttrpc socket ${path}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  /** Callers that are connected. */
+  get connections(): number {
+    return this.#connections.size;
   }
 
   /** Takes no further calls, lets those under way answer for `graceMs`, then closes every connection. */
   async close({ graceMs = 0 }: { graceMs?: number } = {}): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    const closed = new Promise<void>((resolve) => (server === undefined ? resolve() : server.close(() => resolve())));
+    this.#listener?.close();
+    this.#listener = undefined;
     if (graceMs > 0 && this.#active > 0) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, graceMs);
@@ -70,23 +68,25 @@ export class TtrpcServer {
     for (const connection of this.#connections) {
       connection.gone.abort(new BerthError('unavailable', 'the ttrpc server is closing'));
       // Ends rather than destroys: the last answers may still be on their way.
-      connection.socket.destroySoon();
+      connection.socket.end();
     }
-    await closed;
+    if (this.#connections.size > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve));
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: StreamSocket): StreamEvents {
     const connection: Connection = { socket, gone: new AbortController(), lastStreamId: 0 };
     const reader = new FrameReader();
     this.#connections.add(connection);
-    socket.on('data', (chunk: Buffer) => {
-      for (const frame of reader.push(chunk)) this.#receive(connection, frame);
-    });
-    socket.on('error', () => undefined);
-    socket.on('close', () => {
-      this.#connections.delete(connection);
-      connection.gone.abort(new BerthError('canceled', 'the caller has gone'));
-    });
+    return {
+      data: (chunk) => {
+        for (const frame of reader.push(chunk)) this.#receive(connection, frame);
+      },
+      closed: () => {
+        this.#connections.delete(connection);
+        connection.gone.abort(new BerthError('canceled', 'the caller has gone'));
+        if (this.#connections.size === 0) this.#onEmpty?.();
+      },
+    };
   }
 
   #receive(connection: Connection, frame: Frame): void {
@@ -178,5 +178,5 @@ async function withDeadline<T>(
 }
 
 function send(connection: Connection, streamId: number, response: Uint8Array): void {
-  if (connection.socket.writable) connection.socket.write(encodeFrame(streamId, frameTypes.response, response));
+  connection.socket.write(encodeFrame(streamId, frameTypes.response, response));
 }
