@@ -1,5 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { type FileHandle, open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -30,6 +31,7 @@ type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 
 const PROGRAM = fileURLToPath(new URL('../unpack/apply-child.ts', import.meta.url));
 const MAX_STDERR = 4096;
+const MAX_WAIT_MS = 10_000;
 
 /**
  * Applies layers, each in a process of its own that has the snapshot as its root. Starting that process takes about as
@@ -38,19 +40,23 @@ const MAX_STDERR = 4096;
 export class LayerApplier implements Disposable {
   readonly #cacheDir: string | undefined;
   #spare: Child | undefined;
+  #retirement: NodeJS.Timeout | undefined;
 
   /** @param cacheDir private directory for compiled code, which takes two thirds off a child's start. */
   constructor(cacheDir?: string) {
     this.#cacheDir = cacheDir;
   }
 
-  /** Starts the process for the next layer now, unless one is waiting already. */
+  /** Starts the process for the next layer now, unless one is waiting already. It doesn't wait for long. */
   warm(): void {
     this.#spare ??= start(this.#cacheDir);
+    clearTimeout(this.#retirement);
+    this.#retirement = setTimeout(() => this[Symbol.dispose](), MAX_WAIT_MS).unref();
   }
 
   /** Ends a process that waits for a layer. */
   [Symbol.dispose](): void {
+    clearTimeout(this.#retirement);
     this.#spare?.kill('SIGKILL');
     this.#spare = undefined;
   }
@@ -62,13 +68,15 @@ export class LayerApplier implements Disposable {
    */
   async apply(request: ApplyRequest): Promise<AppliedLayer> {
     checkMediaType(request.mediaType);
-    request.signal?.throwIfAborted();
     const { root, whiteouts, lowers } = applyTarget(request.mounts);
+    await using blob = await openBlob(request.blobPath);
+    if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
+    const job: ApplyJob = { blob: `/proc/${process.pid}/fd/${blob.fd}`, root, whiteouts };
     const child = this.#take();
     const kill = (): void => void child.kill('SIGKILL');
     request.signal?.addEventListener('abort', kill, { once: true });
     try {
-      return await converse(child, { blob: request.blobPath, root, whiteouts }, lowers, request.onProgress);
+      return await converse(child, job, lowers, request.onProgress);
     } catch (error) {
       if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
       throw BerthError.from(error);
@@ -82,6 +90,15 @@ export class LayerApplier implements Disposable {
     const spare = this.#spare;
     this.#spare = undefined;
     return spare !== undefined && spare.exitCode === null && spare.signalCode === null ? spare : start(this.#cacheDir);
+  }
+}
+
+/** From here on the layer stays readable, even when its blob is deleted. */
+async function openBlob(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    throw BerthError.from(error, `open layer ${path}`);
   }
 }
 

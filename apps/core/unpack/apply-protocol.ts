@@ -9,6 +9,7 @@ import type { LowerEntry } from './lower.ts';
 
 /** First line to the child, which waits for it: it may be started ahead of need. */
 export interface ApplyJob {
+  /** Path of berthd's open descriptor of the layer, below /proc. */
   readonly blob: string;
   readonly root: string;
   readonly whiteouts: Whiteouts;
