@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { hasherFor, isDigest } from '#common/digest.ts';
+import { isDigest } from '#common/digest.ts';
 import { BerthError, isCode, messageOf } from '#common/errors.ts';
 import { formatReference, parseReference, type Reference, withDefaultTag } from '#common/reference.ts';
 import type { CredentialSource } from './credentials.ts';
@@ -75,25 +75,7 @@ export class RegistryClient implements Disposable {
     return descriptor;
   }
 
-  /** Reads a manifest or index, verified. @throws data_loss when no host has it undamaged. */
-  async document(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> {
-    if (descriptor.size > MAX_DOCUMENT) {
-      const message = `manifest ${descriptor.digest} of ${this.#name} has ${descriptor.size} bytes, the limit is ${MAX_DOCUMENT}`;
-      throw new BerthError('resource_exhausted', message);
-    }
-    return this.#anyHost('pull', signal, async (session) => {
-      const path = `${this.reference.path}/manifests/${descriptor.digest}`;
-      const headers = { accept: descriptor.mediaType };
-      const response = await session.request({ ...this.#request(session, signal), method: 'GET', path, headers });
-      const bytes = await readBounded(response, MAX_DOCUMENT);
-      const found = `${descriptor.digest.split(':')[0]}:${hasherFor(descriptor.digest).update(bytes).digest('hex')}`;
-      if (found === descriptor.digest && bytes.length === descriptor.size) return bytes;
-      const message = `digest mismatch: ${session.name} answers ${found} (${bytes.length} bytes)`;
-      throw new BerthError('data_loss', `${message} for manifest ${descriptor.digest} (${descriptor.size} bytes)`);
-    });
-  }
-
-  /** Opens a blob at `offset`, at the first host that has it. The bytes are not verified here. */
+  /** Opens a blob, manifest or index at `offset`, at the first host that has it. The bytes are not verified here. */
   async blob(descriptor: Descriptor, offset: number, signal: AbortSignal): Promise<BlobStream> {
     return this.#anyHost('pull', signal, (session) => this.#openBlob(session, descriptor, offset, signal));
   }

@@ -1,0 +1,175 @@
+import { BerthError } from '#common/errors.ts';
+import type { ContentStore } from '../content/store.ts';
+import {
+  type Descriptor,
+  type ImageRootfs,
+  MAX_DOCUMENT,
+  type Manifest,
+  type Platform,
+  parseDocument,
+  parseImageRootfs,
+} from '../registry/document.ts';
+import { isConfig, isIndex, isManifest } from '../registry/media-types.ts';
+import { formatPlatform, platformDistance } from '../registry/platform.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import type { ImageUnpacker } from '../unpack/image-unpacker.ts';
+import { MAX_INDEX_DEPTH, referenceLabels, type Selection, selectManifests } from './image-graph.ts';
+import { Limiter } from './limiter.ts';
+import type { Progress } from './progress.ts';
+
+/** Layers of one image that are fetched at the same time. */
+const PARALLEL_BLOBS = 4;
+
+export interface UnpackChoice {
+  readonly platform: Platform;
+  readonly snapshotter: Snapshotter;
+}
+
+export interface WalkRequest {
+  readonly ns: string;
+  readonly lease: string;
+  /** What messages call the image. */
+  readonly name: string;
+  readonly selection: Selection;
+  /** None: nothing is unpacked. */
+  readonly unpacks: readonly UnpackChoice[];
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  /** Of an index from which no platform is singled out, what this denies is left out. */
+  readonly has?: (manifest: Descriptor) => boolean;
+  /** Sees to it that a blob is in the content store, and in the lease. */
+  readonly ensure: (descriptor: Descriptor, parent: Descriptor | undefined, signal: AbortSignal) => Promise<void>;
+}
+
+/**
+ * Goes down from an image's root through indexes and manifests to configs and layers, brings each to the content store,
+ * labels parents so that they keep their children, and unpacks while later layers are still on their way.
+ */
+export class ImageWalk {
+  readonly #content: ContentStore;
+  readonly #unpacker: ImageUnpacker;
+  readonly #request: WalkRequest;
+  readonly #blobs = new Map<string, Promise<void>>();
+  readonly #limiter = new Limiter(PARALLEL_BLOBS);
+  readonly #failed = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #mismatched: Platform[] = [];
+  #unpacked = 0;
+
+  constructor(parts: { content: ContentStore; unpacker: ImageUnpacker }, request: WalkRequest) {
+    this.#content = parts.content;
+    this.#unpacker = parts.unpacker;
+    this.#request = request;
+    this.#signal = AbortSignal.any([request.signal, this.#failed.signal]);
+  }
+
+  /** Resolves when all is there; when it rejects, everything that it began has ended. */
+  async run(root: Descriptor): Promise<void> {
+    try {
+      await this.#visit(root, undefined, 0);
+    } catch (error) {
+      this.#failed.abort(new BerthError('canceled', 'another part of the transfer failed'));
+      throw error;
+    } finally {
+      await Promise.allSettled(this.#blobs.values());
+    }
+    const [offered] = this.#mismatched;
+    if (this.#unpacked > 0 || offered === undefined) return;
+    const wanted = this.#request.unpacks.map(({ platform }) => formatPlatform(platform)).join(', ');
+    const message = `${this.#request.name} is an image for ${formatPlatform(offered)}, not for ${wanted}`;
+    throw new BerthError('not_found', message);
+  }
+
+  async #visit(descriptor: Descriptor, parent: Descriptor | undefined, depth: number): Promise<void> {
+    const { mediaType, size, digest } = descriptor;
+    if (!isIndex(mediaType) && !isManifest(mediaType)) return this.#blob(descriptor, parent);
+    if (depth > MAX_INDEX_DEPTH) {
+      throw new BerthError('invalid_argument', `${this.#request.name}: its indexes are nested too deeply`);
+    }
+    if (size > MAX_DOCUMENT) {
+      const message = `${this.#request.name}: manifest ${digest} has ${size} bytes, the limit is ${MAX_DOCUMENT}`;
+      throw new BerthError('resource_exhausted', message);
+    }
+    await this.#request.ensure(descriptor, parent, this.#signal);
+    const bytes = await this.#content.readAll(this.#request.ns, digest, MAX_DOCUMENT);
+    const document = parseDocument(bytes, descriptor);
+    if (document.kind === 'manifest') return this.#manifest(document, descriptor);
+    const { selection, name } = this.#request;
+    // The selection is the caller's for the outermost index; what lies below one of its entries was chosen with it.
+    const chosen = depth === 0 ? selectManifests(document, selection, name) : document.manifests;
+    const manifests = selection.platforms.length === 0 ? chosen.filter(this.#request.has ?? (() => true)) : chosen;
+    this.#keep(descriptor, manifests);
+    await allOrFirstFailure(
+      manifests.map((manifest) => this.#visit(manifest, descriptor, depth + 1)),
+      this.#failed,
+    );
+  }
+
+  async #manifest({ config, layers }: Manifest, descriptor: Descriptor): Promise<void> {
+    this.#keep(descriptor, [config, ...layers]);
+    const blobs = [config, ...layers].map((child) => this.#blob(child, descriptor));
+    await allOrFirstFailure([...blobs, this.#unpackManifest(config, layers)], this.#failed);
+  }
+
+  async #unpackManifest(config: Descriptor, layers: readonly Descriptor[]): Promise<void> {
+    const { unpacks, ns, lease, progress } = this.#request;
+    if (unpacks.length === 0 || !isConfig(config.mediaType)) return;
+    await this.#blob(config, undefined);
+    const rootfs = parseImageRootfs(await this.#content.readAll(ns, config.digest, MAX_DOCUMENT), config.digest);
+    const choice = unpacks.find(({ platform }) => runsOn(platform, rootfs));
+    if (choice === undefined) {
+      this.#mismatched.push(rootfs.platform);
+      return;
+    }
+    await this.#unpacker.unpack({
+      ns,
+      lease,
+      snapshotter: choice.snapshotter,
+      config,
+      layers,
+      diffIds: rootfs.diffIds,
+      signal: this.#signal,
+      available: (layer) => this.#blob(layer, undefined),
+      onProgress: (layer, bytes) => progress.extracting(layer, bytes),
+      onUnpacked: (layer) => progress.finished('extracted', layer),
+    });
+    this.#unpacked++;
+  }
+
+  /** A config or layer, fetched once however often the image names it. */
+  #blob(descriptor: Descriptor, parent: Descriptor | undefined): Promise<void> {
+    const known = this.#blobs.get(descriptor.digest);
+    if (known !== undefined) return known;
+    const fetched = this.#limiter.run(async () => {
+      if (this.#signal.aborted) throw BerthError.from(this.#signal.reason);
+      await this.#request.ensure(descriptor, parent, this.#signal);
+    });
+    this.#blobs.set(descriptor.digest, fetched);
+    return fetched;
+  }
+
+  #keep(parent: Descriptor, children: readonly Descriptor[]): void {
+    const labels = referenceLabels(children);
+    const paths = Object.keys(labels).map((key) => `labels.${key}`);
+    if (paths.length > 0) this.#content.update(this.#request.ns, parent.digest, labels, paths);
+  }
+}
+
+/** Waits for all, but at the first failure tells the others to stop; then that failure is the one reported. */
+async function allOrFirstFailure(tasks: readonly Promise<void>[], failed: AbortController): Promise<void> {
+  let first: { readonly error: unknown } | undefined;
+  await Promise.all(
+    tasks.map((task) =>
+      task.catch((error: unknown) => {
+        first ??= { error };
+        failed.abort(new BerthError('canceled', 'another part of the transfer failed'));
+      }),
+    ),
+  );
+  if (first !== undefined) throw first.error;
+}
+
+/** An image that doesn't say what it is for is taken to be for us. */
+function runsOn(wanted: Platform, { platform }: ImageRootfs): boolean {
+  return (platform.os === '' && platform.architecture === '') || platformDistance(wanted, platform) !== undefined;
+}

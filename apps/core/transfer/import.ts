@@ -1,0 +1,93 @@
+import { BerthError } from '#common/errors.ts';
+import { mediaTypes } from '#common/oci/image.ts';
+import type { Descriptor } from '../registry/document.ts';
+import { type Index, parseDocument } from '../registry/document.ts';
+import { descriptorDistance } from '../registry/platform.ts';
+import { type IngestedArchive, ingestArchive } from './archive-ingest.ts';
+import { indexDockerArchive } from './docker-archive.ts';
+import { BlobFetcher } from './fetch.ts';
+import { referenceLabels, type Selection } from './image-graph.ts';
+import { archiveNames, type ImageDestination, requireNames, rootNames, storeImage } from './image-names.ts';
+import { ImageWalk, type UnpackChoice } from './image-walk.ts';
+import type { Progress } from './progress.ts';
+import type { PullParts } from './pull.ts';
+
+export interface ImportRequest {
+  readonly archive: AsyncIterable<Buffer>;
+  readonly destination: ImageDestination;
+  readonly selection: Selection;
+  readonly unpacks: readonly UnpackChoice[];
+  readonly lease: string;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/** Imports the images of an archive: an OCI image layout in a tar, or what `docker save` writes. */
+export async function importImages(parts: PullParts, request: ImportRequest): Promise<void> {
+  const { destination, lease, progress, signal } = request;
+  const { ns } = destination;
+  progress.step('Importing');
+  const archive = await ingestArchive(parts, request.archive, { ns, lease, signal });
+  const { root, manifests } = await indexOf(parts, archive, { ns, lease, signal });
+
+  const wanted = manifests.filter((manifest) => isWanted(manifest, request.selection));
+  const labels = referenceLabels(wanted);
+  const paths = Object.keys(labels).map((key) => `labels.${key}`);
+  if (paths.length > 0) parts.content.update(ns, root.digest, labels, paths);
+  for (const manifest of wanted) await walk(parts, request, manifest);
+
+  const named = [
+    ...rootNames(destination, root).map((name) => ({ name, target: root })),
+    ...wanted.flatMap((target) => archiveNames(destination, target).map((name) => ({ name, target }))),
+  ];
+  requireNames(
+    named.map(({ name }) => name),
+    'the archive',
+  );
+  for (const { name, target } of named) {
+    const { mediaType, digest, size } = target;
+    storeImage(parts.images, ns, { name, target: { mediaType, digest, size }, labels: destination.labels });
+    progress.saved(name, target);
+  }
+  progress.step('Completed import');
+}
+
+async function indexOf(
+  parts: PullParts,
+  archive: IngestedArchive,
+  place: { readonly ns: string; readonly lease: string; readonly signal: AbortSignal },
+): Promise<{ readonly root: Descriptor; readonly manifests: readonly Descriptor[] }> {
+  const layout = archive.documents.get('oci-layout');
+  if (layout === undefined) {
+    if (archive.documents.has('manifest.json')) return indexDockerArchive(parts.content, archive, place);
+    throw new BerthError('invalid_argument', 'the archive is neither an OCI image layout nor a docker save archive');
+  }
+  if (!/"imageLayoutVersion"\s*:\s*"1\.0\.0"/.test(layout)) {
+    throw new BerthError('invalid_argument', 'the archive has an OCI image layout of an unknown version');
+  }
+  const blob = archive.blobs.get('index.json');
+  const text = archive.documents.get('index.json');
+  if (blob === undefined || text === undefined) {
+    throw new BerthError('invalid_argument', 'the OCI image layout in the archive lacks its index.json');
+  }
+  const root = { mediaType: mediaTypes.ociIndex, ...blob };
+  return { root, manifests: (parseDocument(Buffer.from(text), root) as Index).manifests };
+}
+
+/** Entries of an archive's index are images of their own, not variants of one. */
+function isWanted(manifest: Descriptor, { platforms }: Selection): boolean {
+  return platforms.length === 0 || descriptorDistance(platforms, manifest) !== undefined;
+}
+
+async function walk(parts: PullParts, request: ImportRequest, image: Descriptor): Promise<void> {
+  const { destination, lease, progress, signal, selection, unpacks } = request;
+  const { ns } = destination;
+  const fetcher = new BlobFetcher(parts.content, parts.leases);
+  const ensure = async ({ digest, mediaType }: Descriptor): Promise<void> => {
+    if (fetcher.present(ns, digest, lease)) return;
+    throw new BerthError('invalid_argument', `the archive lacks ${digest} (${mediaType})`);
+  };
+  const has = ({ digest }: Descriptor): boolean => fetcher.present(ns, digest, lease);
+  const name = image.annotations?.['io.containerd.image.name'] ?? image.digest;
+  await new ImageWalk(parts, { ns, lease, name, selection, unpacks, progress, signal, ensure, has }).run(image);
+}

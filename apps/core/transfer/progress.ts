@@ -1,0 +1,104 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { encode } from '#common/wire/codec.ts';
+import type { Descriptor } from '../registry/document.ts';
+import { isConfig, isIndex, isLayer, isManifest } from '../registry/media-types.ts';
+import type { ClientStream } from '../streaming/stream.ts';
+
+const PROGRESS = 'containerd.types.transfer.Progress';
+/** Between two messages about the same object. */
+const INTERVAL_MS = 100;
+/** Messages that wait for a slow client; beyond it, intermediate figures are left out. */
+const MAX_WAITING = 64;
+/** How long a client that doesn't read can hold up the answer to its transfer. */
+const END_GRACE_MS = 2000;
+
+/** Tells a client how its transfer gets on. The events are those of containerd's transfer service, which `ctr` draws. */
+export class Progress {
+  readonly #stream: ClientStream | undefined;
+  readonly #lastSent = new Map<string, number>();
+  #root = '';
+  #waiting = 0;
+  #tail: Promise<void> = Promise.resolve();
+
+  /** Without a stream, nothing is told. */
+  constructor(stream?: ClientStream) {
+    this.#stream = stream;
+  }
+
+  /** Names the image: parent of all that has no other. */
+  begin(name: string, descriptor: Descriptor): void {
+    this.#root = name;
+    this.#send('fetching image content', name, [], 0, descriptor.size, descriptor);
+  }
+
+  /** A step of the whole transfer, in words. */
+  step(event: string): void {
+    this.#send(event, '', [], 0, 0);
+  }
+
+  waiting(descriptor: Descriptor, parent: Descriptor | undefined): void {
+    const parents = [parent === undefined ? this.#root : refKey(parent)];
+    this.#send('waiting', refKey(descriptor), parents, 0, descriptor.size, descriptor);
+  }
+
+  downloading(descriptor: Descriptor, offset: number): void {
+    this.#figure('downloading', descriptor, offset);
+  }
+
+  extracting(descriptor: Descriptor, offset: number): void {
+    this.#figure('extracting', descriptor, offset);
+  }
+
+  /** The last word on a stage: `complete`, `already exists` or `extracted`. */
+  finished(event: 'complete' | 'already exists' | 'extracted', descriptor: Descriptor): void {
+    this.#send(event, refKey(descriptor), [], descriptor.size, descriptor.size, descriptor);
+  }
+
+  saved(name: string, descriptor: Descriptor): void {
+    this.#send('saved', name, [], 0, 0, descriptor);
+  }
+
+  /** Ends the stream once the client has everything, has gone, or doesn't read what there is. */
+  async end(): Promise<void> {
+    const timeout = new AbortController();
+    await Promise.race([this.#tail, sleep(END_GRACE_MS, undefined, { signal: timeout.signal }).catch(() => undefined)]);
+    timeout.abort();
+    this.#stream?.close();
+  }
+
+  #figure(event: string, descriptor: Descriptor, offset: number): void {
+    const key = refKey(descriptor);
+    const now = Date.now();
+    if (this.#waiting > MAX_WAITING || now - (this.#lastSent.get(key) ?? 0) < INTERVAL_MS) return;
+    this.#lastSent.set(key, now);
+    this.#send(event, key, [], offset, descriptor.size, descriptor);
+  }
+
+  #send(
+    event: string,
+    name: string,
+    parents: string[],
+    progress: number,
+    total: number,
+    descriptor?: Descriptor,
+  ): void {
+    if (this.#stream === undefined) return;
+    const desc =
+      descriptor === undefined
+        ? null
+        : { mediaType: descriptor.mediaType, digest: descriptor.digest, size: descriptor.size };
+    const value = Buffer.from(encode(PROGRESS, { event, name, parents, progress, total, desc }));
+    this.#waiting++;
+    // A client that has gone takes no messages; its transfer is ended by its own call.
+    const sent = this.#stream.send({ type_url: PROGRESS, value }).catch(() => undefined);
+    this.#tail = Promise.all([this.#tail, sent]).then(() => void this.#waiting--);
+  }
+}
+
+/** The name under which a download is known to clients, also as the ref of its write. */
+export function refKey({ mediaType, digest }: Descriptor): string {
+  if (isManifest(mediaType)) return `manifest-${digest}`;
+  if (isIndex(mediaType)) return `index-${digest}`;
+  if (isLayer(mediaType)) return `layer-${digest}`;
+  return isConfig(mediaType) ? `config-${digest}` : `unknown-${digest}`;
+}

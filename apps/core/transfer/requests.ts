@@ -1,0 +1,94 @@
+import { BerthError } from '#common/errors.ts';
+import { type Any, sameType } from '#common/typeurl.ts';
+import { decode } from '#common/wire/codec.ts';
+import type { Platform__Output } from '#proto/containerd/types/Platform.ts';
+import type { ImageStore__Output } from '#proto/containerd/types/transfer/ImageStore.ts';
+import type { OCIRegistry__Output } from '#proto/containerd/types/transfer/OCIRegistry.ts';
+import type { Platform } from '../registry/document.ts';
+import { hostPlatform } from '../registry/platform.ts';
+import type { RegistryClientOptions } from '../registry/registry-client.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import type { StreamManager } from '../streaming/stream-manager.ts';
+import { credentialsFromStream } from './auth-stream.ts';
+import type { Selection } from './image-graph.ts';
+import type { ImageDestination } from './image-names.ts';
+import type { UnpackChoice } from './image-walk.ts';
+
+/** The ends of a transfer that are known here. */
+export type Endpoint = keyof typeof ENDPOINTS;
+
+const ENDPOINTS = {
+  registry: 'containerd.types.transfer.OCIRegistry',
+  archive: 'containerd.types.transfer.ImageImportStream',
+  images: 'containerd.types.transfer.ImageStore',
+} as const;
+
+/** Which end an Any describes, undefined for those that aren't supported. */
+export function endpointOf({ type_url }: Any): Endpoint | undefined {
+  const entries = Object.entries(ENDPOINTS) as [Endpoint, string][];
+  return entries.find(([, name]) => sameType(type_url, name))?.[0];
+}
+
+export function decodeRegistry(any: Any): OCIRegistry__Output {
+  return decode(ENDPOINTS.registry, any.value);
+}
+
+export function decodeImages(any: Any): ImageStore__Output {
+  return decode(ENDPOINTS.images, any.value);
+}
+
+/** The id of the stream that an archive comes in on. @throws unimplemented for what can't be done with one. */
+export function archiveStream(any: Any): string {
+  const { stream, forceCompress } = decode(ENDPOINTS.archive, any.value);
+  if (forceCompress) throw new BerthError('unimplemented', 'compressing layers on import is not supported');
+  return stream;
+}
+
+/**
+ * How to reach a registry, as the client wishes it.
+ * @throws invalid_argument for an unknown scheme; not_found for a stream that isn't open.
+ */
+export function registryOptions(
+  { reference, resolver }: OCIRegistry__Output,
+  context: { readonly ns: string; readonly streams: StreamManager; readonly certsDir: string },
+): RegistryClientOptions {
+  const scheme = resolver?.defaultScheme ?? '';
+  if (scheme !== '' && scheme !== 'http' && scheme !== 'https') {
+    throw new BerthError('invalid_argument', `unknown scheme "${scheme}" for a registry: http and https are known`);
+  }
+  const auth = resolver?.authStream ?? '';
+  return {
+    hostDir: resolver?.hostDir || context.certsDir,
+    defaultScheme: scheme === '' ? undefined : scheme,
+    headers: resolver?.headers ?? {},
+    credentials: auth === '' ? undefined : credentialsFromStream(context.streams.get(context.ns, auth), reference),
+  };
+}
+
+export function destinationOf({ name, labels, extraReferences }: ImageStore__Output, ns: string): ImageDestination {
+  return { ns, name, labels, rules: extraReferences };
+}
+
+export function selectionOf({ platforms, manifestLimit }: ImageStore__Output): Selection {
+  return { platforms: platforms.map(platformOf), limit: manifestLimit };
+}
+
+/** @throws what finding a snapshotter throws. */
+export function unpacksOf(
+  { unpacks }: ImageStore__Output,
+  snapshotterNamed: (name: string) => Snapshotter,
+): UnpackChoice[] {
+  return unpacks.map(({ platform, snapshotter }) => ({
+    platform: platform === null || platform.os === '' ? hostPlatform() : platformOf(platform),
+    snapshotter: snapshotterNamed(snapshotter === '' ? 'overlayfs' : snapshotter),
+  }));
+}
+
+function platformOf({ os, architecture, variant, osVersion }: Platform__Output): Platform {
+  return {
+    os,
+    architecture,
+    ...(variant === '' ? {} : { variant }),
+    ...(osVersion === '' ? {} : { 'os.version': osVersion }),
+  };
+}

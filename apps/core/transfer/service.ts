@@ -1,0 +1,104 @@
+import { BerthError } from '#common/errors.ts';
+import { implement, type Service } from '#common/grpc/adapter.ts';
+import { serviceDefinition } from '#common/grpc/proto.ts';
+import type { Logger } from '#common/log.ts';
+import type { Any } from '#common/typeurl.ts';
+import type { TransferHandlers } from '#proto/containerd/services/transfer/v1/Transfer.ts';
+import type { WithLease } from '../leases/store.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { receiveBytes } from '../streaming/byte-stream.ts';
+import type { StreamManager } from '../streaming/stream-manager.ts';
+import { importImages } from './import.ts';
+import { Progress } from './progress.ts';
+import { type PullParts, pullImage } from './pull.ts';
+import {
+  archiveStream,
+  decodeImages,
+  decodeRegistry,
+  destinationOf,
+  endpointOf,
+  registryOptions,
+  selectionOf,
+  unpacksOf,
+} from './requests.ts';
+import { tagImage } from './tag.ts';
+
+export interface TransferServiceParts extends PullParts {
+  readonly streams: StreamManager;
+  readonly withLease: WithLease;
+  /** @throws not_found */
+  readonly snapshotterNamed: (name: string) => Snapshotter;
+  /** Where the hosts.toml files of registries are, unless a client names another place. */
+  readonly certsDir: string;
+  readonly log: Logger;
+}
+
+/** What every kind of transfer gets. */
+interface Call {
+  readonly ns: string;
+  readonly lease: string;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/** `containerd.services.transfer.v1.Transfer`: moves images between registries, archives and the image store. */
+export function transferService(parts: TransferServiceParts): Service {
+  return implement<TransferHandlers>(
+    serviceDefinition('containerd.services.transfer.v1.Transfer'),
+    {
+      async transfer({ source, destination, options }, { namespace: ns, lease, signal }) {
+        if (!source || !destination)
+          throw new BerthError('invalid_argument', 'a transfer needs a source and a destination');
+        const run = transferBetween(parts, source as Any, destination as Any);
+        const progressId = options?.progressStream ?? '';
+        const progress = new Progress(progressId === '' ? undefined : parts.streams.get(ns, progressId));
+        try {
+          if (lease !== undefined) await run({ ns, lease, progress, signal });
+          else await parts.withLease(ns, (own) => run({ ns, lease: own, progress, signal }));
+        } finally {
+          await progress.end();
+        }
+        return {};
+      },
+    },
+    { log: parts.log },
+  );
+}
+
+/** @throws unimplemented for a pair of ends that isn't supported. */
+function transferBetween(parts: TransferServiceParts, source: Any, destination: Any): (call: Call) => Promise<void> {
+  const pair = `${endpointOf(source)} to ${endpointOf(destination)}`;
+  if (pair === 'registry to images') return (call) => pull(parts, source, destination, call);
+  if (pair === 'archive to images') return (call) => importArchive(parts, source, destination, call);
+  if (pair === 'images to images') return (call) => tag(parts, source, destination, call);
+  const message = `a transfer from ${source.type_url} to ${destination.type_url} is not supported`;
+  throw new BerthError('unimplemented', message);
+}
+
+async function pull(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
+  const registry = decodeRegistry(source);
+  const target = decodeImages(destination);
+  await pullImage(parts, {
+    ...call,
+    reference: registry.reference,
+    registry: registryOptions(registry, { ns: call.ns, streams: parts.streams, certsDir: parts.certsDir }),
+    destination: destinationOf(target, call.ns),
+    selection: selectionOf(target),
+    unpacks: unpacksOf(target, parts.snapshotterNamed),
+  });
+}
+
+async function importArchive(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
+  const target = decodeImages(destination);
+  await importImages(parts, {
+    ...call,
+    archive: receiveBytes(parts.streams.get(call.ns, archiveStream(source))),
+    destination: destinationOf(target, call.ns),
+    selection: selectionOf(target),
+    unpacks: unpacksOf(target, parts.snapshotterNamed),
+  });
+}
+
+async function tag(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
+  tagImage(parts.images, decodeImages(source).name, destinationOf(decodeImages(destination), call.ns));
+}
