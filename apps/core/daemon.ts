@@ -23,6 +23,7 @@ import { snapshotsService } from './snapshots/service.ts';
 import { openStores, type Stores } from './stores.ts';
 import { tasksService } from './tasks/service.ts';
 import { openTasks, type Tasks } from './tasks/tasks.ts';
+import { openTransfers, type Transfers } from './transfer/transfers.ts';
 import { versionService } from './version/service.ts';
 
 /** How long running calls may take to end when the daemon stops. */
@@ -57,8 +58,18 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
     }),
   );
 
+  const transfers = started.use(
+    openTransfers({
+      ...stores,
+      snapshotterNamed: (name) => snapshotterNamed(stores, name),
+      certsDir: config.certsDir,
+      cacheDir: join(root, 'cache'),
+      log,
+    }),
+  );
+
   const server = new GrpcServer();
-  for (const service of services(stores, tasks, events, log)) server.add(service);
+  for (const service of services(stores, tasks, transfers, events, log)) server.add(service);
   await server.listen(address, { mode: 0o600 });
   started.defer(() => server.close(stopGraceMs));
 
@@ -71,7 +82,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-function services(stores: Stores, tasks: Tasks, events: EventExchange, log: Logger): Service[] {
+function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: EventExchange, log: Logger): Service[] {
   const { db, namespaces, leases, content, snapshotter, images, containers, collector } = stores;
   const collect = () => collector.collect();
   return [
@@ -85,6 +96,7 @@ function services(stores: Stores, tasks: Tasks, events: EventExchange, log: Logg
     imagesService({ images, db, collect, log }),
     containersService(containers, log),
     tasksService(tasks.manager, log),
+    ...transfers.services,
     eventsService(events, log),
   ];
 }

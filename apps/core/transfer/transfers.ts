@@ -1,0 +1,43 @@
+import type { Service } from '#common/grpc/adapter.ts';
+import type { Logger } from '#common/log.ts';
+import type { ContentStore } from '../content/store.ts';
+import { LayerApplier } from '../diff/apply.ts';
+import { diffService } from '../diff/service.ts';
+import type { ImageStore } from '../images/store.ts';
+import type { LeaseStore, WithLease } from '../leases/store.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { streamingService } from '../streaming/service.ts';
+import { StreamManager } from '../streaming/stream-manager.ts';
+import { ImageUnpacker } from '../unpack/image-unpacker.ts';
+import { transferService } from './service.ts';
+
+export interface TransfersParts {
+  readonly content: ContentStore;
+  readonly images: ImageStore;
+  readonly leases: LeaseStore & { readonly withLease: WithLease };
+  /** @throws not_found */
+  readonly snapshotterNamed: (name: string) => Snapshotter;
+  /** Directory of the registries' hosts.toml files. */
+  readonly certsDir: string;
+  /** Private directory for compiled code; made when missing. */
+  readonly cacheDir: string;
+  readonly log: Logger;
+}
+
+/** Everything that brings images in: the services transfer, streaming and diff, and what they share. */
+export interface Transfers extends Disposable {
+  readonly services: readonly Service[];
+}
+
+export function openTransfers(parts: TransfersParts): Transfers {
+  const { content, images, leases, snapshotterNamed, certsDir, log } = parts;
+  const applier = new LayerApplier(parts.cacheDir);
+  const unpacker = new ImageUnpacker({ content, leases, applier });
+  const streams = new StreamManager();
+  const { withLease } = leases;
+  const shared = { content, images, leases, unpacker, streams, withLease, snapshotterNamed, certsDir, log };
+  return {
+    services: [transferService(shared), streamingService(streams, log), diffService({ content, applier, log })],
+    [Symbol.dispose]: () => applier[Symbol.dispose](),
+  };
+}
