@@ -30,7 +30,16 @@ export const MS = {
 export const MNT = { FORCE: 1, DETACH: 2, EXPIRE: 4, UMOUNT_NOFOLLOW: 8 } as const;
 
 /** epoll(7) events. */
-export const EPOLL = { IN: 1, PRI: 2, OUT: 4, ERR: 8, HUP: 16, RDHUP: 0x2000, ET: 0x80000000 } as const;
+export const EPOLL = {
+  IN: 1,
+  PRI: 2,
+  OUT: 4,
+  ERR: 8,
+  HUP: 16,
+  RDHUP: 0x2000,
+  ONESHOT: 0x40000000,
+  ET: 0x80000000,
+} as const;
 
 /** waitpid(2) options. */
 export const W = { NOHANG: 1, UNTRACED: 2, CONTINUED: 8 } as const;

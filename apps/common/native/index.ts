@@ -134,6 +134,15 @@ export interface Native {
    * timeout) or a signal. Blocks: for worker threads.
    */
   epollWait(epoll: number, timeoutMs: number, out: Int32Array): number;
+  /**
+   * An epoll whose events are called back on the event loop, waited for by a thread that lives as long as the
+   * process. Add descriptors with EPOLL.ONESHOT and arm them again with epollMod, else the callbacks pile up.
+   */
+  epollWatch(ready: (fd: number, events: number) => void): number;
+  /** Bytes read from a socket; 0 at its end; -1 when there is nothing yet. Never waits. */
+  recv(socket: number, into: Buffer): number;
+  /** Bytes that a socket took; -1 when it takes none now. Never waits, never raises SIGPIPE. */
+  send(socket: number, from: Uint8Array): number;
   eventfd(): number;
   eventfdSignal(fd: number): void;
   /** Resets an eventfd; answers how often it was signalled. */
@@ -209,6 +218,9 @@ export const {
   epollMod,
   epollDel,
   epollWait,
+  epollWatch,
+  recv,
+  send,
   eventfd,
   eventfdSignal,
   eventfdDrain,

@@ -574,6 +574,24 @@ static napi_value n_bind_idmapped(napi_env env, napi_callback_info info) {
   return rc < 0 ? fail_with(env, err, step, path) : undefined(env);
 }
 
+/* ---- threads ---- */
+
+/* Detached, with a small stack, and deaf to signals: those are the main thread's. */
+static int start_thread(void *(*run)(void *), void *argument) {
+  pthread_attr_t attributes;
+  pthread_t thread;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 64 * 1024);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int err = pthread_create(&thread, &attributes, run, argument);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  return err;
+}
+
 /* ---- network namespaces ---- */
 
 struct netns_call {
@@ -648,13 +666,7 @@ static napi_value n_netns_create(napi_env env, napi_callback_info info) {
   napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, NULL, NULL, NULL, netns_settle, &call->settle);
   call->path = path;
   path = NULL; /* now the call's */
-  pthread_attr_t attributes;
-  pthread_t thread;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 64 * 1024);
-  int err = pthread_create(&thread, &attributes, netns_thread, call);
-  pthread_attr_destroy(&attributes);
+  int err = start_thread(netns_thread, call);
   if (err != 0) {
     call->step = "pthread_create";
     call->err = err;
@@ -854,17 +866,7 @@ static napi_value n_console_copy(napi_env env, napi_callback_info info) {
   napi_value name;
   napi_create_string_utf8(env, "consoleCopy", NAPI_AUTO_LENGTH, &name);
   napi_create_threadsafe_function(env, argv[4], NULL, name, 0, 1, NULL, NULL, NULL, NULL, &console->ended);
-  pthread_attr_t attributes;
-  pthread_t thread;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 64 * 1024);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int err = pthread_create(&thread, &attributes, console_thread, console);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
+  int err = start_thread(console_thread, console);
   if (err == 0) return undefined(env);
   napi_release_threadsafe_function(console->ended, napi_tsfn_abort);
   int fds[] = {console->terminal, console->in, console->out, console->stop};
@@ -929,6 +931,85 @@ static napi_value n_epoll_wait(napi_env env, napi_callback_info info) {
     out[2 * i + 1] = (int32_t)events[i].events;
   }
   return result(env, count, "epoll_wait", NULL);
+}
+
+#define WATCH_BATCH 16
+
+struct watch {
+  int epoll;
+  napi_threadsafe_function ready;
+};
+
+/* Lives as long as the process. The table of waiting descriptors is the kernel's, so nothing is shared with it. */
+static void *watch_thread(void *argument) {
+  struct watch *watch = argument;
+  struct epoll_event events[WATCH_BATCH];
+  for (;;) {
+    int count = epoll_wait(watch->epoll, events, WATCH_BATCH, -1);
+    for (int i = 0; i < count; i++) {
+      uint64_t packed = (uint64_t)(uint32_t)events[i].data.fd << 32 | events[i].events;
+      napi_call_threadsafe_function(watch->ready, (void *)(uintptr_t)packed, napi_tsfn_nonblocking);
+    }
+  }
+  return NULL;
+}
+
+static void watch_ready(napi_env env, napi_value callback, void *context, void *data) {
+  (void)context;
+  if (env == NULL) return;
+  uint64_t packed = (uint64_t)(uintptr_t)data;
+  napi_value arguments[] = {number(env, (int64_t)(packed >> 32)), number(env, (int64_t)(packed & 0xffffffff))};
+  napi_call_function(env, undefined(env), callback, 2, arguments, NULL);
+}
+
+static napi_value n_epoll_watch(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  struct watch *watch = malloc(sizeof *watch);
+  if (watch == NULL) return fail_with(env, ENOMEM, "malloc", NULL);
+  watch->epoll = epoll_create1(EPOLL_CLOEXEC);
+  if (watch->epoll < 0) {
+    free(watch);
+    return fail(env, "epoll_create1", NULL);
+  }
+  napi_value name;
+  napi_create_string_utf8(env, "epollWatch", NAPI_AUTO_LENGTH, &name);
+  napi_create_threadsafe_function(env, argv[0], NULL, name, 0, 1, NULL, NULL, NULL, watch_ready, &watch->ready);
+  int err = start_thread(watch_thread, watch);
+  if (err == 0) return number(env, watch->epoll);
+  napi_release_threadsafe_function(watch->ready, napi_tsfn_abort);
+  close(watch->epoll);
+  free(watch);
+  return fail_with(env, err, "pthread_create", NULL);
+}
+
+static napi_value n_recv(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(fd, 0);
+  void *data = NULL;
+  size_t length = 0;
+  if (napi_get_buffer_info(env, argv[1], &data, &length) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a Buffer is required");
+    return NULL;
+  }
+  ssize_t rc;
+  do rc = recv(fd, data, length, MSG_DONTWAIT);
+  while (rc < 0 && errno == EINTR);
+  return rc < 0 && errno == EAGAIN ? number(env, -1) : result(env, rc, "recv", NULL);
+}
+
+static napi_value n_send(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(fd, 0);
+  void *data = NULL;
+  size_t length = 0;
+  if (napi_get_buffer_info(env, argv[1], &data, &length) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a Buffer is required");
+    return NULL;
+  }
+  ssize_t rc;
+  do rc = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (rc < 0 && errno == EINTR);
+  return rc < 0 && errno == EAGAIN ? number(env, -1) : result(env, rc, "send", NULL);
 }
 
 static napi_value n_eventfd(napi_env env, napi_callback_info info) {
@@ -1004,6 +1085,9 @@ static const struct {
     {"epollMod", n_epoll_mod},
     {"epollDel", n_epoll_del},
     {"epollWait", n_epoll_wait},
+    {"epollWatch", n_epoll_watch},
+    {"recv", n_recv},
+    {"send", n_send},
     {"eventfd", n_eventfd},
     {"eventfdSignal", n_eventfd_signal},
     {"eventfdDrain", n_eventfd_drain},

@@ -20,7 +20,7 @@ export interface StreamListener {
 }
 
 /**
- * One implementation per runtime (`socket-node.ts`, `socket-bun.ts`), chosen by the import map: in an idle Bun
+ * One implementation per runtime (`socket-node.ts`, `socket-native.ts`), chosen by the import map: in an idle Bun
  * process node:net would take more memory than all the rest of a shim.
  */
 export interface UnixSockets {

@@ -1,0 +1,146 @@
+import {
+  close,
+  EPOLL,
+  epollAdd,
+  epollDel,
+  epollMod,
+  epollWatch,
+  recv,
+  send,
+  unixAccept,
+  unixConnect,
+  unixListen,
+} from '../native/index.ts';
+import type { StreamEvents, StreamSocket, UnixSockets } from './socket.ts';
+
+/** Calls back when a descriptor is ready, once for each time it is armed. */
+class Poller {
+  readonly #callbacks = new Map<number, () => void>();
+  #epoll: number | undefined;
+
+  add(fd: number, events: number, ready: () => void): void {
+    this.#epoll ??= epollWatch((readyFd) => this.#callbacks.get(readyFd)?.());
+    this.#callbacks.set(fd, ready);
+    epollAdd(this.#epoll, fd, events | EPOLL.ONESHOT);
+  }
+
+  arm(fd: number, events: number): void {
+    if (this.#epoll !== undefined) epollMod(this.#epoll, fd, events | EPOLL.ONESHOT);
+  }
+
+  /** Before the descriptor is closed. A call that is under way finds nobody, or a newcomer with nothing to read. */
+  remove(fd: number): void {
+    this.#callbacks.delete(fd);
+    if (this.#epoll !== undefined) epollDel(this.#epoll, fd);
+  }
+}
+
+/** What one read takes; shared, because a chunk is copied to its own size before anybody sees it. */
+const scratch = Buffer.allocUnsafeSlow(16 * 1024);
+
+class NativeSocket implements StreamSocket {
+  readonly #poller: Poller;
+  readonly #fd: number;
+  readonly #waiting: Uint8Array[] = [];
+  #events: StreamEvents | undefined;
+  #ending = false;
+  #open = true;
+
+  constructor(poller: Poller, fd: number) {
+    this.#poller = poller;
+    this.#fd = fd;
+  }
+
+  observe(events: StreamEvents): void {
+    this.#events = events;
+    this.#poller.add(this.#fd, EPOLL.IN, () => this.#ready());
+  }
+
+  write(bytes: Uint8Array): void {
+    if (!this.#open || this.#ending) return;
+    this.#waiting.push(bytes);
+    if (this.#waiting.length === 1) this.#flush();
+  }
+
+  end(): void {
+    this.#ending = true;
+    if (this.#waiting.length === 0) this.destroy();
+  }
+
+  destroy(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#waiting.length = 0;
+    this.#poller.remove(this.#fd);
+    close(this.#fd);
+    queueMicrotask(() => this.#events?.closed());
+  }
+
+  #ready(): void {
+    this.#flush();
+    if (!this.#open) return;
+    const length = this.#attempt(() => recv(this.#fd, scratch));
+    if (length === 0) this.destroy();
+    else if (length !== undefined && length > 0) this.#events?.data(Buffer.from(scratch.subarray(0, length)));
+    this.#arm();
+  }
+
+  #flush(): void {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      const bytes = next;
+      const taken = this.#attempt(() => send(this.#fd, bytes));
+      if (taken === undefined) return;
+      if (taken < bytes.length) {
+        if (taken > 0) this.#waiting[0] = bytes.subarray(taken);
+        this.#arm();
+        return;
+      }
+      this.#waiting.shift();
+    }
+    if (this.#ending) this.destroy();
+  }
+
+  /** undefined when the connection is broken, and then it is closed. */
+  #attempt(call: () => number): number | undefined {
+    try {
+      return call();
+    } catch {
+      this.destroy();
+      return undefined;
+    }
+  }
+
+  #arm(): void {
+    if (this.#open) this.#poller.arm(this.#fd, EPOLL.IN | (this.#waiting.length > 0 ? EPOLL.OUT : 0));
+  }
+}
+
+/** Sockets on the addon alone: an idle process is never woken, and nothing of node:net is loaded. */
+class NativeSockets implements UnixSockets {
+  readonly #poller = new Poller();
+
+  async connect(path: string, events: StreamEvents): Promise<StreamSocket> {
+    const socket = new NativeSocket(this.#poller, unixConnect(path));
+    socket.observe(events);
+    return socket;
+  }
+
+  async listen(path: string, accept: (socket: StreamSocket) => StreamEvents): Promise<{ close(): void }> {
+    const fd = unixListen(path, 0o600);
+    this.#poller.add(fd, EPOLL.IN, () => {
+      for (let connection = unixAccept(fd); connection !== null; connection = unixAccept(fd)) {
+        const socket = new NativeSocket(this.#poller, connection);
+        socket.observe(accept(socket));
+      }
+      this.#poller.arm(fd, EPOLL.IN);
+    });
+    return {
+      close: () => {
+        this.#poller.remove(fd);
+        close(fd);
+      },
+    };
+  }
+}
+
+export const sockets: UnixSockets = new NativeSockets();
