@@ -1,0 +1,300 @@
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { capabilityArgs } from '../../../apps/cri-shim/cni/capability-args.ts';
+import { ConfigDir } from '../../../apps/cri-shim/cni/config-dir.ts';
+import { PodNetwork } from '../../../apps/cri-shim/cni/network.ts';
+import { parseNetworkList } from '../../../apps/cri-shim/cni/network-list.ts';
+import { PluginRunner } from '../../../apps/cri-shim/cni/plugin.ts';
+import { describeResult, podAddresses } from '../../../apps/cri-shim/cni/result.ts';
+import { ResultCache } from '../../../apps/cri-shim/cni/result-cache.ts';
+import type { PodConfig } from '../../../apps/cri-shim/cri-types.ts';
+
+const id = 'c'.repeat(64);
+let dir: string;
+let conf: string;
+let bin: string;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'berth-'));
+  conf = join(dir, 'net.d');
+  bin = join(dir, 'bin');
+  mkdirSync(conf);
+  mkdirSync(bin);
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+/** A plugin that writes down how it was called, then runs `body`. */
+function plugin(name: string, body: string): void {
+  const script = `#!/bin/sh
+n=$(ls ${dir} | grep -c '^call-')
+{ echo "$CNI_COMMAND ${name} $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH"; cat; } > ${dir}/call-$n
+${body}
+`;
+  writeFileSync(join(bin, name), script);
+  chmodSync(join(bin, name), 0o755);
+}
+
+/** How plugins were called, in order: the first line and the configuration on stdin. */
+function calls(): { line: string; input: Record<string, unknown> }[] {
+  return readdirSync(dir)
+    .filter((name) => name.startsWith('call-'))
+    .sort()
+    .map((name) => {
+      const [line = '', ...rest] = readFileSync(join(dir, name), 'utf8').split('\n');
+      return { line, input: JSON.parse(rest.join('\n')) as Record<string, unknown> };
+    });
+}
+
+function configure(file: string, value: unknown): void {
+  writeFileSync(join(conf, file), typeof value === 'string' ? value : JSON.stringify(value));
+}
+
+function network(): PodNetwork {
+  return new PodNetwork(new ConfigDir(conf), new PluginRunner([bin, '/nonexistent/cni'], 5_000), new ResultCache(dir));
+}
+
+const result = {
+  cniVersion: '1.0.0',
+  interfaces: [{ name: 'br0' }, { name: 'eth0', mac: '0a:00:00:00:00:01', sandbox: '/run/netns/x' }],
+  ips: [{ address: '10.1.2.3/24', gateway: '10.1.2.1', interface: 1 }],
+};
+const print = (value: unknown) => `echo '${JSON.stringify(value)}'`;
+
+const attachment = () => ({
+  containerId: id,
+  netns: join(dir, 'netns'),
+  args: [['K8S_POD_NAME', 'web']] as const,
+  capabilityArgs: { portMappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }], dns: { servers: [] } },
+});
+
+const chain = {
+  cniVersion: '1.0.0',
+  name: 'net1',
+  plugins: [{ type: 'main' }, { type: 'extra', capabilities: { portMappings: true } }],
+};
+
+describe('a pod network', () => {
+  it('calls the plugins of a chain in order, each with the result of the one before', async () => {
+    plugin('main', print(result));
+    plugin('extra', print({ ...result, dns: { nameservers: ['10.1.2.1'] } }));
+    configure('10-net.conflist', chain);
+    expect(await network().attach(attachment())).toMatchObject({ dns: { nameservers: ['10.1.2.1'] } });
+
+    const [first, second] = calls();
+    expect(first?.line).toBe(`ADD main ${id} ${dir}/netns eth0 K8S_POD_NAME=web ${bin}:/nonexistent/cni`);
+    expect(first?.input).toEqual({ type: 'main', name: 'net1', cniVersion: '1.0.0' });
+    expect(second?.input).toEqual({
+      type: 'extra',
+      name: 'net1',
+      cniVersion: '1.0.0',
+      runtimeConfig: { portMappings: attachment().capabilityArgs.portMappings },
+      prevResult: result,
+    });
+  });
+
+  it('keeps the result as libcni does', async () => {
+    plugin('main', print(result));
+    plugin('extra', `cat > /dev/null; ${print(result)}`);
+    configure('10-net.conflist', chain);
+    await network().attach(attachment());
+    const cached = JSON.parse(readFileSync(join(dir, 'results', `net1-${id}-eth0`), 'utf8')) as { config: string };
+    expect(cached).toMatchObject({ kind: 'cniCacheV1', containerId: id, ifName: 'eth0', networkName: 'net1', result });
+    expect(JSON.parse(Buffer.from(cached.config, 'base64').toString())).toEqual(chain);
+    expect(await network().attachedIds()).toEqual([id]);
+  });
+
+  it('detaches backwards with the configuration of the time, although the file is gone', async () => {
+    plugin('main', print(result));
+    plugin('extra', print(result));
+    configure('10-net.conflist', chain);
+    await network().attach(attachment());
+    rmSync(conf, { recursive: true });
+    await network().detach(attachment());
+    const [, , third, fourth] = calls();
+    expect([third?.line.slice(0, 9), fourth?.line.slice(0, 8)]).toEqual(['DEL extra', 'DEL main']);
+    // The namespace is gone, too: plugins still give the addresses back.
+    expect(third?.line).toContain(`${id}  eth0`);
+    expect(third?.input).toMatchObject({ prevResult: result });
+    expect(existsSync(join(dir, 'results', `net1-${id}-eth0`))).toBe(false);
+    await network().detach(attachment());
+    expect(calls()).toHaveLength(4);
+  });
+
+  it('keeps an attachment on record until every plugin has let go', async () => {
+    plugin('main', print(result));
+    configure('10-net.conflist', { ...chain, plugins: [{ type: 'main' }] });
+    await network().attach(attachment());
+    plugin('main', `${print({ code: 11, msg: 'try again later' })}; exit 1`);
+    await expect(network().detach(attachment())).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await network().attachedIds()).toEqual([id]);
+    plugin('main', '');
+    await network().detach(attachment());
+    expect(await network().attachedIds()).toEqual([]);
+  });
+
+  it('undoes what a chain that broke off may have done', async () => {
+    plugin('main', `[ $CNI_COMMAND = DEL ] || ${print(result)}`);
+    plugin(
+      'extra',
+      `[ $CNI_COMMAND = DEL ] && exit 0; ${print({ code: 7, msg: 'no such table', details: 'nat' })}; exit 1`,
+    );
+    configure('10-net.conflist', chain);
+    await expect(network().attach(attachment())).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringMatching(/"extra" ADD .*: no such table; nat/),
+    });
+    await network().detach(attachment());
+    expect(calls().map(({ line }) => line.split(' ').slice(0, 2).join(' '))).toEqual([
+      'ADD main',
+      'ADD extra',
+      'DEL extra',
+      'DEL main',
+    ]);
+  });
+
+  it('checks attachments of versions that can be checked', async () => {
+    plugin('main', `[ $CNI_COMMAND = CHECK ] || ${print(result)}`);
+    configure('10-net.conflist', { ...chain, plugins: [{ type: 'main' }] });
+    await network().attach(attachment());
+    await network().check(attachment());
+    expect(calls()[1]).toMatchObject({ line: expect.stringContaining('CHECK main'), input: { prevResult: result } });
+  });
+
+  it('reports what a plugin writes to stderr when it says nothing else', async () => {
+    plugin('main', 'echo "segmentation fault" >&2; exit 139');
+    configure('10-net.conf', { cniVersion: '0.4.0', name: 'n', type: 'main' });
+    await expect(network().attach(attachment())).rejects.toThrow('segmentation fault');
+  });
+
+  it('kills a plugin that hangs', async () => {
+    plugin('main', 'exec sleep 60');
+    configure('10-net.conf', { cniVersion: '0.4.0', name: 'n', type: 'main' });
+    const hurried = new PodNetwork(new ConfigDir(conf), new PluginRunner([bin], 200), new ResultCache(dir));
+    await expect(hurried.attach(attachment())).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  });
+});
+
+describe('readiness of the network', () => {
+  it('names the directory that is missing', async () => {
+    rmSync(conf, { recursive: true });
+    expect(await network().unready()).toContain(`${conf} doesn't exist`);
+    await expect(network().attach(attachment())).rejects.toMatchObject({ code: 'failed_precondition' });
+  });
+
+  it('names the directory that is empty', async () => {
+    expect(await network().unready()).toContain(`no CNI configuration in ${conf}`);
+  });
+
+  it('names a missing plugin and where it was looked for', async () => {
+    configure('10-net.conflist', chain);
+    expect(await network().unready()).toContain(`"main" not found in ${bin}, /nonexistent/cni`);
+  });
+
+  it('takes the first usable file by name, and notices changes', async () => {
+    plugin('main', '');
+    plugin('extra', '');
+    configure('20-second.conf', { cniVersion: '0.3.1', name: 'second', type: 'main' });
+    configure('10-bad.conflist', '{');
+    configure('05-readme.txt', 'not looked at');
+    const net = network();
+    expect((await net.ready()).name).toBe('second');
+    configure('15-first.conflist', chain);
+    expect((await net.ready()).name).toBe('net1');
+    configure('15-first.conflist', { ...chain, name: 'changed' });
+    expect((await net.ready()).name).toBe('changed');
+    expect(await net.unready()).toBeUndefined();
+  });
+});
+
+describe('a network configuration', () => {
+  it.each([
+    ['[]', 'not a JSON object'],
+    ['{"cniVersion":"1.0.0","type":"x"}', '"name"'],
+    ['{"cniVersion":"1.0.0","name":"n","plugins":[]}', 'lists no plugins'],
+    ['{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"../x"}]}', '"type"'],
+    ['{"cniVersion":"0.1.0","name":"n","type":"x"}', '0.1.0'],
+    ['{"name":"n","type":"x"}', 'cniVersion'],
+  ])('%s is refused', (text, why) => {
+    expect(() => parseNetworkList(text, 'x')).toThrow(
+      expect.objectContaining({ code: 'failed_precondition', message: expect.stringContaining(why) }),
+    );
+  });
+
+  it('may offer several versions', () => {
+    const text = JSON.stringify({
+      cniVersion: '0.4.0',
+      cniVersions: ['1.1.0', '9.9.9'],
+      name: 'n',
+      plugins: [{ type: 'x' }],
+    });
+    expect(parseNetworkList(text, 'x').cniVersion).toBe('1.1.0');
+  });
+});
+
+describe('a result', () => {
+  it('gives the addresses inside the pod, IPv4 first', () => {
+    const ips = [
+      { address: 'fd00::5/64', interface: 1 },
+      { address: '10.9.9.9/24', interface: 0 },
+      { address: '10.1.2.3/24', interface: 1 },
+    ];
+    expect(podAddresses({ ...result, ips })).toEqual(['10.1.2.3', 'fd00::5']);
+    expect(podAddresses({ ips: [{ address: '10.1.2.3/24' }] })).toEqual(['10.1.2.3']);
+  });
+
+  it('is described in the form that tools know', () => {
+    expect(describeResult(result)).toMatchObject({
+      Interfaces: { eth0: { IPConfigs: [{ IP: '10.1.2.3', Gateway: '10.1.2.1' }], Sandbox: '/run/netns/x' } },
+    });
+  });
+});
+
+describe('capability arguments', () => {
+  const pod = (fields: Partial<PodConfig>): PodConfig => ({
+    metadata: null,
+    hostname: '',
+    logDirectory: '',
+    dnsConfig: null,
+    portMappings: [],
+    labels: {},
+    annotations: {},
+    linux: null,
+    windows: null,
+    ...fields,
+  });
+
+  it('carry port mappings with a host port, bandwidth, DNS and annotations', () => {
+    const args = capabilityArgs(
+      pod({
+        portMappings: [
+          { protocol: 'TCP', containerPort: 80, hostPort: 8080, hostIp: '' },
+          { protocol: 'UDP', containerPort: 53, hostPort: 0, hostIp: '' },
+        ],
+        annotations: { 'kubernetes.io/ingress-bandwidth': '10M' },
+        dnsConfig: { servers: ['1.1.1.1'], searches: ['x'], options: [] },
+      }),
+    );
+    expect(args).toEqual({
+      portMappings: [{ protocol: 'tcp', containerPort: 80, hostPort: 8080, hostIP: '' }],
+      bandwidth: { ingressRate: 10_000_000, ingressBurst: 2_147_483_647 },
+      dns: { servers: ['1.1.1.1'], searches: ['x'], options: [] },
+      'io.kubernetes.cri.pod-annotations': { 'kubernetes.io/ingress-bandwidth': '10M' },
+    });
+  });
+
+  it('refuse a bandwidth that is none', () => {
+    const annotations = { 'kubernetes.io/egress-bandwidth': 'fast' };
+    expect(() => capabilityArgs(pod({ annotations }))).toThrow(expect.objectContaining({ code: 'invalid_argument' }));
+  });
+});
