@@ -1,6 +1,6 @@
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 
-/** What a command run by `execSync` left. Each stream holds at most 16 MiB. */
+/** What a command run by `execSync` left; both streams together fit a message of 16 MiB. */
 export interface ExecResult {
   readonly stdout: Buffer;
   readonly stderr: Buffer;
@@ -11,7 +11,8 @@ export interface ExecResult {
 export interface Executor {
   /**
    * Runs `command` beside the container's own process, with that process's environment, user and limits, and waits for
-   * its end. Output beyond 16 MiB per stream is dropped and a last line says so.
+   * its end. Output beyond 16 MiB is dropped, and the stream's last line says so. A process that the command leaves
+   * behind and that holds its output open is waited for a moment only.
    *
    * @param timeoutMs 0: no limit.
    * @throws `deadline_exceeded` when the time is up (the command is killed), `not_found` when the command or the
