@@ -11,10 +11,17 @@ export interface Berthd {
   clients(namespace: string): CoreClients;
 }
 
+export interface BerthdOptions {
+  readonly dir: string;
+  /** A berthd.toml; flags put everything below `dir` in any case. */
+  readonly config?: string;
+  readonly logLevel?: string;
+}
+
 const main = new URL('../../apps/core/main.ts', import.meta.url).pathname;
 
 /** Starts berthd below `dir`; what it had there before is found again. */
-export async function startBerthd({ dir, config }: { dir: string; config?: string }): Promise<Berthd> {
+export async function startBerthd({ dir, config, logLevel = 'debug' }: BerthdOptions): Promise<Berthd> {
   const root = join(dir, 'root');
   const state = join(dir, 'state');
   const socket = join(dir, 'berthd.sock');
@@ -23,7 +30,7 @@ export async function startBerthd({ dir, config }: { dir: string; config?: strin
       process.execPath,
       main,
       ...(config === undefined ? [] : ['--config', config]),
-      ...['--root', root, '--state', state, '--address', socket, '--log-level', 'debug'],
+      ...['--root', root, '--state', state, '--address', socket, '--log-level', logLevel],
     ],
     socket,
     logPath: join(dir, 'logs', 'berthd.log'),

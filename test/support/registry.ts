@@ -10,9 +10,11 @@ export class Registry implements AsyncDisposable {
   /** `127.0.0.1:PORT`, as it stands in image references. */
   readonly host: string;
   readonly #process: ChildProcess;
+  readonly #data: string;
 
-  private constructor(host: string, child: ChildProcess) {
+  private constructor(host: string, data: string, child: ChildProcess) {
     this.host = host;
+    this.#data = data;
     this.#process = child;
   }
 
@@ -22,16 +24,17 @@ export class Registry implements AsyncDisposable {
     const root = join(dir, 'registry');
     mkdirSync(root, { recursive: true });
     const config = join(root, 'config.json');
+    const data = join(root, 'data');
     // The configuration is YAML, of which JSON is a part.
     const settings = {
       version: 0.1,
       log: { level: 'error', accesslog: { disabled: true } },
-      storage: { filesystem: { rootdirectory: join(root, 'data') }, delete: { enabled: true } },
+      storage: { filesystem: { rootdirectory: data }, delete: { enabled: true } },
       http: { addr: host },
     };
     writeFileSync(config, JSON.stringify(settings));
     const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
-    const registry = new Registry(host, child);
+    const registry = new Registry(host, data, child);
     try {
       await waitFor('the registry to answer', () =>
         fetch(`http://${host}/v2/`).then(
@@ -52,6 +55,14 @@ export class Registry implements AsyncDisposable {
     const { mediaType, data } = image.manifest;
     await this.#put(`/v2/${name}/manifests/${tag}`, mediaType, data);
     return `${this.host}/${name}:${tag}`;
+  }
+
+  /** Changes one byte of a blob that the registry goes on serving under its old digest. */
+  corrupt({ digest, data }: Blob): void {
+    const hex = digest.slice('sha256:'.length);
+    const changed = Buffer.from(data);
+    changed[changed.length >> 1] = (changed[changed.length >> 1] as number) ^ 1;
+    writeFileSync(join(this.#data, 'docker/registry/v2/blobs/sha256', hex.slice(0, 2), hex, 'data'), changed);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
