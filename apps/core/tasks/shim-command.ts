@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampNow } from '#common/timestamp.ts';
@@ -7,6 +8,8 @@ import { type Bootstrap, parseBootstrap, TASK_API_VERSION } from './bootstrap.ts
 import type { Bundle } from './bundle.ts';
 import { type Exit, KILLED } from './exit.ts';
 import { type CommandResult, runCommand } from './run-command.ts';
+import { serveShim } from './serve-shim.ts';
+import { shimSocketPath } from './shim-socket.ts';
 
 /** What every call of a shim's command line has in common. */
 export interface ShimSurroundings {
@@ -25,6 +28,9 @@ const DELETE_TIMEOUT_MS = 30_000;
 /** What a shim built against containerd 2.3 or newer says when it gets no BootstrapParams. */
 const WANTS_PARAMS = /deprecated (bootstrap )?API/;
 
+/** The file name of our own shim. */
+const OWN_SHIM = 'containerd-shim-berth-v1';
+
 /** `SHIM … start` and `SHIM … delete`. */
 export class ShimCommand {
   readonly #around: ShimSurroundings;
@@ -42,6 +48,7 @@ export class ShimCommand {
    * @throws what the shim printed, as `unknown`; deadline_exceeded; canceled.
    */
   async start(binary: string, bundle: Bundle, options: Any | null, signal?: AbortSignal): Promise<Bootstrap> {
+    if (basename(binary) === OWN_SHIM) return await this.#serve(binary, bundle, signal);
     const run = (stdin: Uint8Array) => this.#run(binary, bundle, 'start', stdin, START_TIMEOUT_MS, signal);
     let result = await run(this.#wantParams.has(binary) ? this.#params(bundle, options) : legacyStdin(options));
     if (!result.ok && WANTS_PARAMS.test(result.complaint)) {
@@ -64,6 +71,16 @@ export class ShimCommand {
     return { pid, exitStatus: exitStatus || KILLED, exitedAt: exitedAt ?? timestampNow() };
   }
 
+  /** Our own shim's server can be run without `start`, and we know where it will listen. */
+  async #serve(binary: string, bundle: Bundle, signal?: AbortSignal): Promise<Bootstrap> {
+    const { address, socketDir } = this.#around;
+    const socket = shimSocketPath(socketDir, address, bundle.namespace, bundle.id);
+    const env = this.#environment(bundle);
+    const args = [...this.#flags(bundle), '-socket', socket, 'serve'];
+    await serveShim(binary, args, { cwd: bundle.path, env, timeoutMs: START_TIMEOUT_MS, signal });
+    return { version: TASK_API_VERSION, address: `unix://${socket}`, protocol: 'ttrpc' };
+  }
+
   async #run(
     binary: string,
     bundle: Bundle,
@@ -72,31 +89,12 @@ export class ShimCommand {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<CommandResult> {
-    const { address, ttrpcAddress, socketDir, debug } = this.#around;
-    const args = [
-      '-namespace',
-      bundle.namespace,
-      '-address',
-      address,
-      '-publish-binary',
-      process.execPath,
-      '-id',
-      bundle.id,
-    ];
+    const args = [...this.#flags(bundle), '-publish-binary', process.execPath];
     if (action === 'delete') args.push('-bundle', bundle.path);
-    if (debug) args.push('-debug');
     args.push(action);
     const result = await runCommand(binary, args, {
       cwd: bundle.path,
-      env: {
-        ...inherited(),
-        NAMESPACE: bundle.namespace,
-        GRPC_ADDRESS: address,
-        TTRPC_ADDRESS: ttrpcAddress,
-        MAX_SHIM_VERSION: String(TASK_API_VERSION),
-        BERTH_SHIM_SOCKET_DIR: socketDir,
-        GOMAXPROCS: '2',
-      },
+      env: this.#environment(bundle),
       stdin,
       timeoutMs,
       signal,
@@ -105,6 +103,23 @@ export class ShimCommand {
       this.#around.log.debug({ ns: bundle.namespace, id: bundle.id, action, shim: result.stderr }, 'shim command');
     }
     return result;
+  }
+
+  #flags({ namespace, id }: Bundle): string[] {
+    const flags = ['-namespace', namespace, '-address', this.#around.address, '-id', id];
+    return this.#around.debug ? [...flags, '-debug'] : flags;
+  }
+
+  #environment(bundle: Bundle): Record<string, string> {
+    return {
+      ...inherited(),
+      NAMESPACE: bundle.namespace,
+      GRPC_ADDRESS: this.#around.address,
+      TTRPC_ADDRESS: this.#around.ttrpcAddress,
+      MAX_SHIM_VERSION: String(TASK_API_VERSION),
+      BERTH_SHIM_SOCKET_DIR: this.#around.socketDir,
+      GOMAXPROCS: '2',
+    };
   }
 
   #params(bundle: Bundle, options: Any | null): Uint8Array {

@@ -14,13 +14,17 @@ export function shimSocketDir(stateDir: string): string {
   return dir.length + '/'.length + 64 <= PATH_LIMIT ? dir : SHORT_SOCKET_DIR;
 }
 
-/**
- * Every path at which a task's shim may listen that didn't live to tell its address: the name is the SHA-256 of our
- * address, the namespace and the task's id.
- */
+/** Where our own shim listens: named by the SHA-256 of our address, the namespace and the task's id, as containerd's. */
+export function shimSocketPath(socketDir: string, address: string, namespace: string, id: string): string {
+  return join(
+    socketDir,
+    createHash('sha256')
+      .update(join(address, namespace, id))
+      .digest('hex'),
+  );
+}
+
+/** Every path at which a task's shim may listen that didn't live to tell its address. */
 export function shimSocketPaths(socketDir: string, address: string, namespace: string, id: string): string[] {
-  const name = createHash('sha256')
-    .update(join(address, namespace, id))
-    .digest('hex');
-  return [join(socketDir, name), join(CONTAINERD_SOCKET_DIR, name)];
+  return [socketDir, CONTAINERD_SOCKET_DIR].map((dir) => shimSocketPath(dir, address, namespace, id));
 }

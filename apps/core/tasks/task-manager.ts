@@ -14,6 +14,7 @@ import { Shim } from './shim.ts';
 import type { ShimCommand } from './shim-command.ts';
 import { ShimLog } from './shim-log.ts';
 import { type ShimReaper, shutDown } from './shim-reaper.ts';
+import { Stages } from './stages.ts';
 import { Task } from './task.ts';
 import { taskOptions } from './task-options.ts';
 
@@ -143,7 +144,9 @@ export class TaskManager {
       runtimes.drivesRunc(shimBinary),
       runcRoot,
     );
+    const stages = new Stages();
     const rootfs = await this.#rootfs(namespace, container, input);
+    stages.end('rootfs');
     const bundle = new Bundle(tasksDir, namespace, id);
     await this.#makeBundle(bundle, container.spec.value, shimBinary);
 
@@ -152,15 +155,20 @@ export class TaskManager {
     undo.defer(() => shimLog?.close());
     undo.defer(() => this.#reap(bundle));
     shimLog = new ShimLog(bundle.logFifo, this.#logOf(bundle));
+    stages.end('bundle');
     const bootstrap = await command.start(shimBinary, bundle, options, signal);
     bundle.recordBootstrap(bootstrap);
+    stages.end('start');
     const shim = await Shim.connect(bootstrap, { timeoutMs: CONNECT_TIMEOUT_MS, signal });
     undo.defer(() => shim.close());
+    stages.end('connect');
     const { stdin, stdout, stderr, terminal } = input;
     const request = { id, bundle: bundle.path, rootfs, stdin, stdout, stderr, terminal, options };
     const { pid } = await shim.call('Create', request, { signal });
     bundle.recordCreated();
     undo.move();
+    stages.end('create');
+    this.#logOf(bundle).debug({ pid, ms: stages.ms }, 'task created');
 
     this.adopt(new Task({ bundle, shimBinary, shim, shimLog }));
     return pid;
