@@ -42,7 +42,7 @@ export class CapturedOutput {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     this.#holder = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
     this.#socket = new Socket({ fd, readable: true, writable: false });
-    this.#socket.on('data', (chunk) => this.#add(chunk));
+    this.#socket.on('data', (chunk: Buffer) => this.#add(chunk));
     const ended = Promise.withResolvers<void>();
     this.#socket.on('close', () => ended.resolve());
     // An error closes the socket, too: what was read until then is the output.
