@@ -41,6 +41,8 @@ type ClientMethod<Kind, Types> = Types extends {
       : (options?: CallOptions) => Bidi<Req, Res>
   : never;
 
+const readyTurnMs = 200;
+
 /** A channel to a unix socket; see {@link Channel}. Connects when first used. */
 export function connect(socketPath: string, defaults: Pick<CallOptions, 'namespace'> = {}): Channel {
   return new Channel(socketPath, defaults);
@@ -51,6 +53,7 @@ export class Channel {
   readonly socketPath: string;
   readonly #client: grpc.Client;
   readonly #defaults: Pick<CallOptions, 'namespace'>;
+  #closed = false;
 
   constructor(socketPath: string, defaults: Pick<CallOptions, 'namespace'>) {
     this.socketPath = socketPath;
@@ -73,22 +76,29 @@ export class Channel {
     return methods as Client<H, D>;
   }
 
-  /** Resolves once connected. @throws BerthError `unavailable` after `ms` milliseconds */
-  waitReady(ms: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#client.waitForReady(Date.now() + ms, (error) => {
-        if (error === undefined) resolve();
-        else reject(new BerthError('unavailable', `no server on ${this.socketPath} after ${ms} ms`, { cause: error }));
-      });
-    });
+  /** Resolves once connected. @throws BerthError `unavailable` after `ms` milliseconds or when the channel is closed */
+  async waitReady(ms: number): Promise<void> {
+    const deadline = Date.now() + ms;
+    let error: Error | undefined;
+    do {
+      // In short turns: grpc-js keeps the timer of a wait, and with it the process, also after a close.
+      error = await this.#readyBefore(Math.min(deadline, Date.now() + readyTurnMs));
+      if (error === undefined) return;
+    } while (!this.#closed && Date.now() < deadline);
+    throw new BerthError('unavailable', `no server on ${this.socketPath} after ${ms} ms`, { cause: error });
   }
 
   close(): void {
+    this.#closed = true;
     this.#client.close();
   }
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #readyBefore(deadline: number): Promise<Error | undefined> {
+    return new Promise((resolve) => this.#client.waitForReady(deadline, resolve));
   }
 
   #method(method: Method): unknown {
