@@ -15,7 +15,6 @@ import type { Operation } from './store/names.ts';
 import { type ContainerMetadata, extensions, kindLabel, newContainerStatus, recordVersion } from './store/records.ts';
 import type { Sandbox } from './store/sandbox.ts';
 import { now } from './time.ts';
-import { Undo } from './undo.ts';
 
 /** Label of a container's snapshot, by which recovery finds those that a crash left without a record. */
 export const snapshotLabel = 'berth.cri/container';
@@ -62,7 +61,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   const stopSignal = stopSignalNumber(config.stopSignal, process.stopSignal);
   const targetPid = targetProcess(rt, sandbox, config);
   const security = config.linux?.securityContext ?? null;
-  await using undo = new Undo(rt.log.child({ id }));
+  await using undo = rt.janitor.undo(id);
 
   operation.stage('preparing the root file system');
   undo.add('remove the root file system', () => rt.core.removeSnapshot(id));
@@ -99,7 +98,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     user: { uid: user.uid, gid: user.gid, supplementalGroups: user.additionalGids },
   };
   operation.stage('recording the container');
-  undo.add('delete the record', () => rt.core.deleteRecord(id));
+  undo.addLast('delete the record', () => rt.core.deleteRecord(id));
   await rt.core.createRecord({
     id,
     labels: { ...config.labels, [kindLabel]: 'container' },

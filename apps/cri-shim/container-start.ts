@@ -5,7 +5,6 @@ import { updateContainer } from './status-update.ts';
 import type { Container } from './store/container.ts';
 import { discardTask } from './task-discard.ts';
 import { now } from './time.ts';
-import { Undo } from './undo.ts';
 
 /** What ContainerStatus says of a container that couldn't be started; the numbers are containerd's. */
 const startFailure = { exitCode: 128, reason: 'StartError' };
@@ -38,7 +37,7 @@ async function start(rt: Runtime, container: Container): Promise<void> {
 async function run(rt: Runtime, container: Container): Promise<void> {
   const { id, metadata } = container;
   const { tty, stdin } = metadata.config;
-  await using undo = new Undo(rt.log.child({ id }));
+  await using undo = rt.janitor.undo(id);
   undo.add('remove the FIFOs', () => rt.stdio.remove(id));
   const stdio = await rt.stdio.create(id, { tty, stdin });
   undo.add('detach the log', () => rt.logs.detach(id));

@@ -4,8 +4,6 @@ import { attachLog } from './container-start.ts';
 import type { CoreRecord, CoreTask } from './core-client/types.ts';
 import { podAttachment } from './pod-network.ts';
 import type { Runtime } from './runtime.ts';
-import { forgetSandbox } from './sandbox-remove.ts';
-import { stopKnownSandbox } from './sandbox-stop.ts';
 import { updateContainer, updateSandbox } from './status-update.ts';
 import { Container } from './store/container.ts';
 import {
@@ -63,10 +61,10 @@ export async function recover(rt: Runtime): Promise<Orphans> {
 async function restoreSandbox(rt: Runtime, record: CoreRecord, task?: CoreTask): Promise<void> {
   const metadata = decodeRecord<SandboxMetadata>(record.extensions, extensions.sandbox, record.id);
   const status = decodeRecord<SandboxStatus>(record.extensions, extensions.sandboxStatus, record.id);
+  if (status.startedAt === undefined) return await removeUnfinished(rt, metadata);
   const sandbox = new Sandbox(metadata, status);
   rt.sandboxes.add(sandbox);
   rt.sandboxNames.restore(metadata.name, sandbox.id, Number(BigInt(metadata.createdAt) / 1_000_000n));
-  if (status.startedAt === undefined) return await removeUnfinished(rt, sandbox);
   if (status.exitedAt !== undefined) {
     if (task !== undefined) await discardTask(rt.core, sandbox.id);
     return;
@@ -83,13 +81,17 @@ async function restoreSandbox(rt: Runtime, record: CoreRecord, task?: CoreTask):
   }
 }
 
-/** A plugin that fails keeps the pod on the list, for StopPodSandbox to try again. */
-async function removeUnfinished(rt: Runtime, sandbox: Sandbox): Promise<void> {
-  sandbox.leftover = true;
-  await discardTask(rt.core, sandbox.id);
-  if (podAttachment(sandbox.metadata) !== undefined) rt.log.info({ id: sandbox.id }, 'detaching an unfinished pod');
-  await stopKnownSandbox(rt, sandbox);
-  await forgetSandbox(rt, sandbox);
+async function removeUnfinished(rt: Runtime, sandbox: SandboxMetadata): Promise<void> {
+  const { id } = sandbox;
+  await using undo = rt.janitor.undo(id);
+  undo.addLast('delete the record', () => rt.core.deleteRecord(id));
+  undo.add('remove the root file system', () => rt.core.removeSnapshot(id));
+  undo.add("remove the pod's files", () => rt.files.remove(id));
+  undo.add('remove the network namespace', () => rt.files.removeNetns(id));
+  const attachment = podAttachment(sandbox);
+  if (attachment !== undefined) undo.add('detach from the network', () => rt.network.detach(attachment));
+  undo.add('discard the task', () => discardTask(rt.core, id));
+  rt.log.info({ id }, 'taking back a pod that a crash cut short');
 }
 
 async function restoreContainer(rt: Runtime, record: CoreRecord, task?: CoreTask): Promise<void> {

@@ -14,6 +14,7 @@ import type { Container } from './store/container.ts';
 import type { Index } from './store/index.ts';
 import type { Names } from './store/names.ts';
 import type { Sandbox } from './store/sandbox.ts';
+import type { Janitor } from './undo.ts';
 
 /** Everything that the handlers of the runtime service work with; built once, in daemon.ts. */
 export interface Runtime {
@@ -32,6 +33,7 @@ export interface Runtime {
   readonly containers: Index<Container>;
   readonly sandboxNames: Names;
   readonly containerNames: Names;
+  readonly janitor: Janitor;
   /**
    * Changes of one pod or container happen one after another, under its id. Nobody waits for an exit under it: exits
    * are handled under it, too.

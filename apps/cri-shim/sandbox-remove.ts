@@ -10,11 +10,11 @@ export async function removeSandbox(rt: Runtime, id: string): Promise<void> {
   await stopKnownSandbox(rt, sandbox);
   const containers = rt.containers.values().filter(({ metadata }) => metadata.sandboxId === sandbox.id);
   await Promise.all(containers.map((container) => removeKnownContainer(rt, container)));
-  await rt.queue.run(sandbox.id, () => forgetSandbox(rt, sandbox));
+  await rt.queue.run(sandbox.id, () => forget(rt, sandbox));
 }
 
 /** Removes what is left of a stopped pod; its record goes last. */
-export async function forgetSandbox(rt: Runtime, sandbox: Sandbox): Promise<void> {
+async function forget(rt: Runtime, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
   if (!rt.sandboxes.has(id)) return;
   await rt.core.removeSnapshot(id);

@@ -16,7 +16,6 @@ import { extensions, kindLabel, newSandboxStatus, recordVersion, type SandboxMet
 import { Sandbox, sandboxName } from './store/sandbox.ts';
 import { discardTask } from './task-discard.ts';
 import { now } from './time.ts';
-import { Undo } from './undo.ts';
 
 /**
  * RunPodSandbox: the pod's network namespace, files and pause container, attached to the network.
@@ -78,16 +77,12 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   });
   const runtime = rt.handlers.runtime(handler, placement.driver);
   const sandbox = new Sandbox(metadata, newSandboxStatus);
-  await using undo = new Undo(rt.log.child({ id }));
+  await using undo = rt.janitor.undo(id);
+  undo.add('forget the pod', () => rt.sandboxes.delete(id));
+  rt.sandboxes.add(sandbox);
 
   operation.stage('recording the pod');
-  undo.add('delete the record', async () => {
-    sandbox.pid = 0;
-    // What couldn't be taken back keeps its record: the pod stays listed, and StopPodSandbox tries again.
-    if (sandbox.leftover) return rt.sandboxNames.restore(name, id, Date.now());
-    rt.sandboxes.delete(id);
-    await rt.core.deleteRecord(id);
-  });
+  undo.addLast('delete the record', () => rt.core.deleteRecord(id));
   await rt.core.createRecord({
     id,
     labels: { ...config.labels, [kindLabel]: 'sandbox' },
@@ -96,7 +91,6 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
     spec,
     extensions: { [extensions.sandbox]: metadata, [extensions.sandboxStatus]: newSandboxStatus },
   });
-  rt.sandboxes.add(sandbox);
 
   operation.stage('preparing files');
   undo.add('remove the root file system', () => rt.core.removeSnapshot(id));
@@ -112,11 +106,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   undo.add('discard the task', () => discardTask(rt.core, id));
   const attachment = podAttachment(metadata);
   if (attachment !== undefined) {
-    undo.add('detach from the network', async () => {
-      sandbox.leftover = true;
-      await rt.network.detach(attachment);
-      sandbox.leftover = false;
-    });
+    undo.add('detach from the network', () => rt.network.detach(attachment));
   }
   const [result, pid] = await all([
     attachment === undefined ? undefined : rt.network.attach(attachment),

@@ -40,7 +40,6 @@ async function release(rt: Runtime, sandbox: Sandbox): Promise<void> {
     rt.files.removeNetns(sandbox.id);
   }
   await rt.files.removeShm(sandbox.id);
-  sandbox.leftover = false;
   await updateSandbox(rt, sandbox, { releasedAt: now() });
 }
 

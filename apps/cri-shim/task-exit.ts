@@ -40,7 +40,9 @@ export async function containerExited(rt: Runtime, container: Container, exit: S
 
 /** A pod's pause process has ended: the pod is no longer ready. Its network stays until StopPodSandbox. */
 export async function sandboxExited(rt: Runtime, sandbox: Sandbox, exit: TaskExit): Promise<void> {
-  await updateSandbox(rt, sandbox, { exitedAt: exit.exitedAt.toString() });
+  if (sandbox.status.exitedAt === undefined) {
+    await updateSandbox(rt, sandbox, { exitedAt: exit.exitedAt.toString() });
+    rt.log.info({ id: sandbox.id }, 'pod sandbox exited');
+  }
   await rt.core.deleteTask(sandbox.id);
-  rt.log.info({ id: sandbox.id }, 'pod sandbox exited');
 }

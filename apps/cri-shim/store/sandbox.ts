@@ -8,8 +8,6 @@ export class Sandbox {
   status: SandboxStatus;
   /** Process id of the pause container; 0 when it doesn't run. */
   pid = 0;
-  /** Something of it couldn't be taken back, though it never ran. */
-  leftover = false;
   readonly #exit = Promise.withResolvers<void>();
 
   constructor(metadata: SandboxMetadata, status: SandboxStatus) {
@@ -28,7 +26,7 @@ export class Sandbox {
 
   /** Pods that are still being made are nobody's business yet. */
   get listed(): boolean {
-    return this.status.startedAt !== undefined || this.leftover;
+    return this.status.startedAt !== undefined;
   }
 
   get sharing(): PodSharing {

@@ -1,11 +1,12 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { silentLogger } from '#common/log.ts';
 import { forEachBounded } from '../../../apps/cri-shim/bounded.ts';
 import { protoJson } from '../../../apps/cri-shim/proto-json.ts';
 import { Index } from '../../../apps/cri-shim/store/index.ts';
 import { Names } from '../../../apps/cri-shim/store/names.ts';
 import { decodeRecord } from '../../../apps/cri-shim/store/records.ts';
 import { exitsWithin } from '../../../apps/cri-shim/task-wait.ts';
-import { Undo } from '../../../apps/cri-shim/undo.ts';
+import { Janitor } from '../../../apps/cri-shim/undo.ts';
 
 const here = new AbortController().signal;
 const gone = AbortSignal.abort();
@@ -85,10 +86,16 @@ describe('an index', () => {
 });
 
 describe('undoing', () => {
+  const janitor = new Janitor(silentLogger());
+  afterEach(() => {
+    janitor.close();
+    vi.useRealTimers();
+  });
+
   it('runs the steps backwards, all of them even if one fails, and lets the first error through', async () => {
     const steps: string[] = [];
     const operation = async () => {
-      await using undo = new Undo();
+      await using undo = janitor.undo('id1');
       undo.add('a', () => steps.push('a'));
       undo.add('b', () => Promise.reject(new Error('b is stuck')));
       undo.add('c', () => steps.push('c'));
@@ -98,10 +105,33 @@ describe('undoing', () => {
     expect(steps).toEqual(['c', 'a']);
   });
 
+  it('tries again what failed, and removes the record only when all else is gone', async () => {
+    vi.useFakeTimers();
+    const steps: string[] = [];
+    let tries = 0;
+    {
+      await using undo = janitor.undo('id1');
+      undo.addLast('delete the record', () => steps.push('record'));
+      undo.add('detach', () => {
+        steps.push('detach');
+        tries += 1;
+        if (tries < 3) throw new Error('plugin fails');
+      });
+      undo.add('unmount', () => steps.push('unmount'));
+    }
+    expect(steps).toEqual(['unmount', 'detach']);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(steps).toEqual(['unmount', 'detach', 'detach']);
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(steps).toEqual(['unmount', 'detach', 'detach', 'detach', 'record']);
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(steps).toHaveLength(5);
+  });
+
   it('keeps everything once the operation has succeeded', async () => {
     const steps: string[] = [];
     {
-      await using undo = new Undo();
+      await using undo = janitor.undo('id1');
       undo.add('a', () => steps.push('a'));
       undo.keep();
     }

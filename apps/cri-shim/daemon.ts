@@ -1,0 +1,126 @@
+import { join } from 'node:path';
+import { messageOf } from '#common/errors.ts';
+import { GrpcServer } from '#common/grpc/server.ts';
+import { KeyedQueue } from '#common/keyed-queue.ts';
+import type { Logger } from '#common/log.ts';
+import { notifyServiceManager } from '#common/sd-notify.ts';
+import { version } from '#common/version.ts';
+import { ConfigDir } from './cni/config-dir.ts';
+import { PodNetwork } from './cni/network.ts';
+import { PluginRunner } from './cni/plugin.ts';
+import { ResultCache } from './cni/result-cache.ts';
+import type { CriConfig } from './config.ts';
+import { Core, coreNamespace } from './core-client/core.ts';
+import { lockDirectory } from './directory-lock.ts';
+import { TaskExecutor } from './exec/task-executor.ts';
+import { CoreImageService } from './images/core-image-service.ts';
+import { imageService } from './images/service.ts';
+import { WorkerLogManager } from './logs/worker-log-manager.ts';
+import { Monitor } from './monitor.ts';
+import { PodFiles } from './pod-files.ts';
+import { recover } from './recover.ts';
+import type { Runtime } from './runtime.ts';
+import { RuntimeHandlers } from './runtime-handlers.ts';
+import { runtimeService } from './service.ts';
+import { readHostFacts } from './spec/host.ts';
+import { Stdio } from './stdio.ts';
+import { Index } from './store/index.ts';
+import { Names } from './store/names.ts';
+import { type Orphans, sweep } from './sweep.ts';
+import { Janitor } from './undo.ts';
+
+/** How long running calls may take to end when the daemon stops. */
+const stopGraceMs = 2000;
+/** Between two lines about a berthd that isn't there. */
+const waitLogMs = 5000;
+
+/**
+ * Composes the daemon and starts it, in the order in which its parts rest on each other: events are subscribed to
+ * before the state is rebuilt, and nothing is served before it is. Disposing the answer stops it in the reverse order;
+ * pods go on. A failed start leaves nothing running.
+ *
+ * @param stop ends the wait for berthd
+ * @throws what hindered the start, naming the path and the remedy.
+ */
+export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSignal): Promise<AsyncDisposable> {
+  const { root, state, address } = config;
+  await using started = new AsyncDisposableStack();
+  started.use(lockDirectory('root', root));
+  started.use(lockDirectory('state', state));
+  const rt = compose(config, log);
+  started.defer(() => rt.core.close());
+  started.defer(() => rt.logs.close());
+  started.defer(() => rt.janitor.close());
+  await rt.files.prepare();
+  await rt.stdio.prepare();
+
+  await coreReady(rt, stop);
+  started.defer(() => rt.images.close());
+  await rt.images.start();
+  const monitor = new Monitor(rt);
+  started.defer(() => monitor.close());
+  let left: Orphans | undefined;
+  await monitor.start(async () => {
+    left = await recover(rt);
+  });
+
+  const server = new GrpcServer();
+  server.add(runtimeService(rt)).add(imageService(rt.images, log));
+  await server.listen(address, { mode: 0o600 });
+  started.defer(() => server.close(stopGraceMs));
+  notifyServiceManager('READY=1');
+  started.defer(() => notifyServiceManager('STOPPING=1'));
+  log.info({ address, core: config.core.address, root, state, version, pid: process.pid }, 'berth-cri is ready');
+  if (left !== undefined) void sweep(rt, left);
+
+  const running = started.move();
+  return { [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+function compose(config: CriConfig, log: Logger): Runtime {
+  const { root, state, cni } = config;
+  const handlers = new RuntimeHandlers(config);
+  const core = new Core(config.core.address, config.core.snapshotter);
+  return {
+    config,
+    log,
+    host: readHostFacts(),
+    core,
+    handlers,
+    network: new PodNetwork(
+      new ConfigDir(cni.confDir),
+      new PluginRunner(cni.binDirs, cni.timeout),
+      new ResultCache(cni.cacheDir),
+    ),
+    images: new CoreImageService({
+      channel: core.channel,
+      namespace: coreNamespace,
+      snapshotter: config.core.snapshotter,
+      hostsDirectory: config.registry.configPath,
+      sandboxImage: config.sandboxImage,
+      log,
+    }),
+    logs: new WorkerLogManager({ stateDirectory: join(state, 'logs'), log }),
+    exec: new TaskExecutor({ channel: core.channel, stateDirectory: join(state, 'exec'), log }),
+    files: new PodFiles(root, state),
+    stdio: new Stdio(state),
+    sandboxes: new Index('pod sandbox'),
+    containers: new Index('container'),
+    sandboxNames: new Names('pod sandbox'),
+    containerNames: new Names('container'),
+    janitor: new Janitor(log),
+    queue: new KeyedQueue(),
+  };
+}
+
+/** Waits for berthd as long as it takes: which of the two daemons starts first doesn't matter. */
+async function coreReady(rt: Runtime, stop: AbortSignal): Promise<void> {
+  while (!stop.aborted) {
+    try {
+      return await rt.core.waitReady(waitLogMs);
+    } catch (error) {
+      rt.log.warn(`waiting for berthd: ${messageOf(error)}`);
+    }
+  }
+  stop.throwIfAborted();
+}
