@@ -1,5 +1,6 @@
 import { lstat, unlink } from 'node:fs/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { BerthError } from '../errors.ts';
 import type { Service } from './adapter.ts';
 import { maxMessageBytes } from './options.ts';
 import { bindSocket } from './socket.ts';
@@ -13,6 +14,10 @@ export class GrpcServer {
     'grpc.keepalive_permit_without_calls': 1,
   });
   #socket: { path: string; inode: number } | undefined;
+
+  constructor() {
+    allowManyResets(this.#server);
+  }
 
   add(service: Service): this {
     this.#server.addService(service.definition, service.handlers);
@@ -54,4 +59,17 @@ export class GrpcServer {
     const found = await lstat(socket.path).catch(() => undefined);
     if (found?.ino === socket.inode) await unlink(socket.path).catch(() => undefined);
   }
+}
+
+/**
+ * Node ends a connection on which streams are reset more often than 33 times a second, after the first 1000: a guard
+ * against strangers on the internet. containerd's client reads a blob by thousands of short calls, and cancels each once
+ * it has its bytes. grpc-js has no option for that guard, so the options it hands to node:http2 are amended.
+ */
+function allowManyResets(server: Server): void {
+  const options: unknown = Reflect.get(server, 'commonServerOptions');
+  if (typeof options !== 'object' || options === null) {
+    throw new BerthError('internal', 'this version of grpc-js keeps its options for node:http2 elsewhere');
+  }
+  Object.assign(options, { streamResetBurst: 1_000_000, streamResetRate: 1_000_000 });
 }
