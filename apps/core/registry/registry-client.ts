@@ -125,9 +125,12 @@ export class RegistryClient implements Disposable {
     offset: number,
     signal: AbortSignal,
   ): Promise<BlobStream> {
-    const kind = isIndex(descriptor.mediaType) || isManifest(descriptor.mediaType) ? 'manifests' : 'blobs';
-    const path = `${this.reference.path}/${kind}/${descriptor.digest}`;
-    const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
+    const isDocument = isIndex(descriptor.mediaType) || isManifest(descriptor.mediaType);
+    const path = `${this.reference.path}/${isDocument ? 'manifests' : 'blobs'}/${descriptor.digest}`;
+    const headers = {
+      ...(isDocument ? { accept: ACCEPTED_MANIFESTS } : {}),
+      ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
+    };
     const response = await session.request({ ...this.#request(session, signal), method: 'GET', path, headers });
     const close = (): void => void response.body.destroy();
     if (response.status === 416) {
