@@ -93,8 +93,8 @@ export class LocalContentStore implements ContentStore {
   }
 
   async open(ns: string, digest: string): Promise<ContentReader> {
-    this.info(ns, digest);
-    return openReader(this.pathOf(digest), digest);
+    const { size } = this.info(ns, digest);
+    return openReader(this.pathOf(digest), digest, size);
   }
 
   async readAll(ns: string, digest: string, limit: number): Promise<Buffer> {
