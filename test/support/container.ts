@@ -46,24 +46,31 @@ export async function removeContainer({ clients }: BerthdSuite, id: string): Pro
 export class Output implements Disposable {
   readonly stdout: string;
   readonly stderr: string;
-  readonly #readers: readonly FifoReader[];
+  readonly #out: FifoReader;
+  readonly #err: FifoReader;
 
   constructor(dir: string, name: string) {
     const folder = join(dir, 'fifo');
     mkdirSync(folder, { recursive: true });
     this.stdout = join(folder, `${name}-stdout`);
     this.stderr = join(folder, `${name}-stderr`);
-    this.#readers = [new FifoReader(this.stdout), new FifoReader(this.stderr)];
+    this.#out = new FifoReader(this.stdout);
+    this.#err = new FifoReader(this.stderr);
   }
 
-  /** All output, once every writer has gone. */
-  async text(): Promise<{ stdout: string; stderr: string }> {
-    const [stdout, stderr] = await Promise.all(this.#readers.map(({ text }) => text));
-    return { stdout: stdout ?? '', stderr: stderr ?? '' };
+  /** All of stdout, once every writer has gone; never for a FIFO that none opens. */
+  get out(): Promise<string> {
+    return this.#out.text;
+  }
+
+  /** As `out`, for stderr. */
+  get err(): Promise<string> {
+    return this.#err.text;
   }
 
   [Symbol.dispose](): void {
-    for (const reader of this.#readers) reader[Symbol.dispose]();
+    this.#out[Symbol.dispose]();
+    this.#err[Symbol.dispose]();
   }
 }
 
