@@ -47,8 +47,7 @@ export function streamItems(
     signal?.removeEventListener('abort', cancel);
     notify();
   });
-  if (signal?.aborted) cancel();
-  else signal?.addEventListener('abort', cancel, { once: true });
+  signal?.addEventListener('abort', cancel, { once: true });
 
   return {
     async next() {
@@ -75,6 +74,23 @@ export function streamItems(
     [Symbol.asyncIterator]() {
       return this;
     },
+  };
+}
+
+/**
+ * What a call answers whose signal had fired before it began. It isn't begun at all: grpc-js never lets go of the
+ * connection of a call that is cancelled before it is under way.
+ */
+export async function* abortedItems(signal: AbortSignal): AsyncGenerator<never> {
+  throw BerthError.from(signal.reason);
+}
+
+/** {@link abortedItems} for a call with messages both ways. */
+export function abortedBidi(signal: AbortSignal): Bidi<unknown, never> {
+  return {
+    send: () => Promise.reject(BerthError.from(signal.reason)),
+    end: () => undefined,
+    [Symbol.asyncIterator]: () => abortedItems(signal),
   };
 }
 

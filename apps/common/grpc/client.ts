@@ -1,7 +1,7 @@
 import * as grpc from '@grpc/grpc-js';
 import { BerthError } from '../errors.ts';
 import { codeOfStatus } from '../grpc-status.ts';
-import { type Bidi, BidiCall, streamItems } from './client-streams.ts';
+import { abortedBidi, abortedItems, type Bidi, BidiCall, streamItems } from './client-streams.ts';
 import { metadataKeys } from './context.ts';
 import { type ClientTypes, type KindOf, type MethodName, type MethodsOf, methodName } from './method-types.ts';
 import { maxMessageBytes } from './options.ts';
@@ -133,6 +133,7 @@ export class Channel {
   }
 
   #serverStream(method: Method, request: unknown, options: CallOptions = {}): AsyncIterableIterator<unknown> {
+    if (options.signal?.aborted) return abortedItems(options.signal);
     const call = this.#client.makeServerStreamRequest(
       method.path,
       method.requestSerialize,
@@ -145,6 +146,7 @@ export class Channel {
   }
 
   #bidi(method: Method, options: CallOptions = {}): Bidi<unknown, unknown> {
+    if (options.signal?.aborted) return abortedBidi(options.signal);
     const call = this.#client.makeBidiStreamRequest(
       method.path,
       method.requestSerialize,

@@ -225,6 +225,26 @@ describe('a server stream', () => {
   });
 });
 
+describe('a call whose signal has fired already', () => {
+  const options = { signal: AbortSignal.abort(new BerthError('aborted', 'too late')) };
+
+  test('fails with the reason and never reaches the server', async () => {
+    const called: string[] = [];
+    const content = await serve({
+      info: () => ({ info: { digest: called.push('info').toString() } }),
+      read: () => failing(new BerthError('internal', called.push('read').toString())),
+      write: () => failing(new BerthError('internal', called.push('write').toString())),
+    });
+    await expect(content.info({}, options)).rejects.toMatchObject({ code: 'aborted' });
+    await expect(content.read({}, options).next()).rejects.toMatchObject({ code: 'aborted' });
+    const both = content.write(options);
+    await expect(both.send({})).rejects.toMatchObject({ code: 'aborted' });
+    await expect(both[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'aborted' });
+    await content.info({});
+    expect(called).toEqual(['info']);
+  });
+});
+
 describe('a stream both ways', () => {
   test('answers each message as it comes and ends when the client ends', async () => {
     const content = await serve({
