@@ -1,0 +1,83 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { TestImage } from './busybox-image.ts';
+
+export interface SeenRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: IncomingMessage['headers'];
+}
+
+/** Answers a request and says so with true; anything else leaves it to the registry. */
+export type Interception = (request: IncomingMessage, response: ServerResponse) => unknown;
+
+/** A registry in this process that misbehaves when told to. It serves what it holds under any repository. */
+export class FakeRegistry implements AsyncDisposable {
+  readonly seen: SeenRequest[] = [];
+  intercept: Interception = () => false;
+  readonly #objects = new Map<string, { readonly mediaType: string; readonly digest: string; readonly data: Buffer }>();
+  readonly #server: Server;
+
+  private constructor() {
+    this.#server = createServer((request, response) => this.#answer(request, response));
+  }
+
+  static async start(): Promise<FakeRegistry> {
+    const registry = new FakeRegistry();
+    registry.#server.listen(0, '127.0.0.1');
+    await once(registry.#server, 'listening');
+    return registry;
+  }
+
+  /** `127.0.0.1:PORT` */
+  get host(): string {
+    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** Serves an image; returns its reference. */
+  add(image: TestImage, name = 'test/image', tag = 'latest'): string {
+    for (const blob of [image.manifest, image.config, ...image.layers]) this.#objects.set(blob.digest, blob);
+    this.#objects.set(tag, image.manifest);
+    return `${this.host}/${name}:${tag}`;
+  }
+
+  /** Serves any document under its digest, and under a tag. */
+  addDocument(mediaType: string, digest: string, data: Buffer, tag: string): void {
+    this.#objects.set(digest, { mediaType, digest, data });
+    this.#objects.set(tag, { mediaType, digest, data });
+  }
+
+  /** Requests for what ends in `suffix`. */
+  requestsFor(suffix: string): SeenRequest[] {
+    return this.seen.filter(({ url }) => url.split('?')[0]?.endsWith(suffix));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const { method = '', url = '', headers } = request;
+    this.seen.push({ method, url, headers });
+    if (this.intercept(request, response) === true) return;
+    const key = decodeURIComponent(url.split('?')[0]?.split('/').at(-1) ?? '');
+    const object = this.#objects.get(key);
+    if (object === undefined) {
+      const errors = [{ code: 'MANIFEST_UNKNOWN', message: 'manifest unknown' }];
+      response.writeHead(404, { 'content-type': 'application/json' }).end(JSON.stringify({ errors }));
+      return;
+    }
+    const start = Number(/^bytes=([0-9]+)-/.exec(headers.range ?? '')?.[1] ?? 0);
+    const body = object.data.subarray(start);
+    response.writeHead(start > 0 ? 206 : 200, {
+      'content-type': object.mediaType,
+      'content-length': body.length,
+      'docker-content-digest': object.digest,
+      ...(start > 0 ? { 'content-range': `bytes ${start}-${object.data.length - 1}/${object.data.length}` } : {}),
+    });
+    response.end(method === 'HEAD' ? undefined : body);
+  }
+}
