@@ -26,7 +26,7 @@ const OUTPUT_BYTES = 16 * 1024 * 1024 - 4096;
 const DRAIN_MS = 1000;
 /** For a killed command to be gone, and for taking everything back. */
 const CLEANUP_MS = 10_000;
-/** How long an unreachable berthd is asked again how the command ended. */
+/** How long a berthd that is being restarted is waited for. */
 const RESTART_MS = 30_000;
 
 const SIGKILL = 9;
@@ -39,11 +39,13 @@ interface Exec {
 
 /** Runs commands as processes of a container's task, with FIFOs that are read here. */
 export class TaskExecutor implements Executor {
+  readonly #channel: Channel;
   readonly #tasks: Client<TasksHandlers, TasksDefinition>;
   readonly #directory: string;
   readonly #log: Logger;
 
   constructor(options: TaskExecutorOptions) {
+    this.#channel = options.channel;
     this.#tasks = options.channel.client('containerd.services.tasks.v1.Tasks');
     this.#directory = options.stateDirectory;
     this.#log = options.log;
@@ -58,6 +60,7 @@ export class TaskExecutor implements Executor {
     signal?: AbortSignal,
   ): Promise<ExecResult> {
     const exec = { containerId, execId: randomBytes(16).toString('hex') };
+    await this.#channel.waitReady(RESTART_MS);
     await using undo = new AsyncDisposableStack();
     const output = await this.#openOutput(exec, undo);
     await this.#create(exec, spec, command, output);

@@ -26,6 +26,9 @@ export interface PullerOptions {
   readonly hostsDirectory: string;
 }
 
+/** How long a pull waits for a berthd that is being restarted. */
+const PATIENCE_MS = 10_000;
+
 /** Has berthd pull and unpack images: no layer passes through here. */
 export class ImagePuller {
   readonly #options: PullerOptions;
@@ -44,6 +47,7 @@ export class ImagePuller {
     const over = new AbortController();
     const call = { signal: AbortSignal.any([over.signal, task.signal]) };
     try {
+      await this.#options.channel.waitReady(PATIENCE_MS);
       const authStream = task.credentials === undefined ? '' : await this.#offerCredentials(task, call);
       await this.#transfer.transfer(
         {
