@@ -81,8 +81,13 @@ export function streamItems(
  * What a call answers whose signal had fired before it began. It isn't begun at all: grpc-js never lets go of the
  * connection of a call that is cancelled before it is under way.
  */
-export async function* abortedItems(signal: AbortSignal): AsyncGenerator<never> {
-  throw BerthError.from(signal.reason);
+export function abortedItems(signal: AbortSignal): AsyncIterableIterator<never> {
+  return {
+    next: () => Promise.reject(BerthError.from(signal.reason)),
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }
 
 /** {@link abortedItems} for a call with messages both ways. */
