@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import type { Channel, Client } from '#common/grpc/client.ts';
@@ -38,10 +38,13 @@ export class DemoPod {
 
   /** `dir` is where the containers' log files go. */
   static async run(cri: Cri, name: string, dir: string, signal: AbortSignal): Promise<DemoPod> {
+    // As the kubelet does: the runtime makes no directories outside of its own.
+    const logDirectory = join(dir, 'logs', 'pods', name);
+    await mkdir(logDirectory, { recursive: true });
     const config: PodSandboxConfig = {
       metadata: { name, uid: `${name}-uid`, namespace: 'default', attempt: 0 },
       hostname: name,
-      logDirectory: join(dir, 'logs', 'pods', name),
+      logDirectory,
       labels: { app: 'berth-demo' },
       linux: {},
     };

@@ -36,7 +36,7 @@ export class Steps {
     const table = new Table({
       head: ['step', 'took', 'result'],
       colAligns: ['left', 'right', 'left'],
-      style: { head: [] },
+      style: { head: [], border: [], compact: true },
     });
     for (const { title, ms, result } of this.#rows) table.push([title, formatMs(ms), result]);
     const total = this.#rows.reduce((sum, { ms }) => sum + ms, 0);
