@@ -46,13 +46,17 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     optional: flags.config === undefined,
   });
   const state = absolute('state', flags.state ?? file.state);
+  const root = absolute('root', flags.root ?? file.root);
+  if (root === state) {
+    throw new BerthError('invalid_argument', `root and state must be two directories, both are "${root}"`);
+  }
   const level = flags['log-level'];
   if (level !== undefined && !isLogLevel(level)) {
     throw new BerthError('invalid_argument', `--log-level ${level}: want one of ${logLevels.join(', ')}`);
   }
   const besideInstall = join(import.meta.dirname, '../../dist/containerd-shim-berth-v1');
   return {
-    root: absolute('root', flags.root ?? file.root),
+    root,
     state,
     address: absolute('address', flags.address ?? (file.grpc.address || join(state, 'berthd.sock'))),
     logLevel: level ?? file.log.level,

@@ -43,6 +43,8 @@ export class LocalContentStore implements ContentStore {
   readonly #parts: ContentStoreParts;
   readonly #ingests: Ingests;
   readonly #pins = new Pins();
+  /** Whether there may be files without a row: a predecessor may have left some. */
+  #rubbish = true;
 
   /** Makes the directories. */
   constructor(root: string, parts: ContentStoreParts) {
@@ -88,6 +90,7 @@ export class LocalContentStore implements ContentStore {
   delete(ns: string, digest: string): void {
     this.info(ns, digest);
     this.#db.run('DELETE FROM blobs WHERE ns = ? AND digest = ?', ns, digest);
+    this.#rubbish = true;
     this.#parts.events.publishTyped(ns, '/content/delete', 'containerd.events.ContentDelete', { digest });
     this.#parts.onRelease();
   }
@@ -178,9 +181,12 @@ export class LocalContentStore implements ContentStore {
   /**
    * Deletes the files that no namespace has, and ingests without a row. A file that a writer or reader of this process
    * is about to need is pinned and stays. Rows must be durable before.
+   * @param force look for them also when no row was deleted through this store
    */
-  sweepFiles(): { readonly blobs: number; readonly bytes: number } {
+  sweepFiles(force: boolean): { readonly blobs: number; readonly bytes: number } {
     const swept = { blobs: 0, bytes: 0 };
+    if (!this.#rubbish && !force) return swept;
+    this.#rubbish = false;
     const directory = join(this.#root, 'blobs/sha256');
     for (const hex of readdirSync(directory)) {
       const digest = `sha256:${hex}`;

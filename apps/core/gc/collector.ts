@@ -25,7 +25,7 @@ export interface CollectorParts {
   readonly events: EventPublisher;
   readonly content: {
     isBeingWritten(ns: string, ref: string): boolean;
-    sweepFiles(): { readonly blobs: number; readonly bytes: number };
+    sweepFiles(force: boolean): { readonly blobs: number; readonly bytes: number };
   };
   readonly snapshotter: { cleanup(): Promise<void> };
   /** Told of every collection in the background that took something away, and of every one that failed. */
@@ -42,6 +42,8 @@ export class Collector {
   #timer: { readonly at: number; readonly handle: NodeJS.Timeout } | undefined;
   #running: Promise<unknown> = Promise.resolve();
   #stopped = false;
+  /** An earlier daemon may have left directories of snapshots behind. */
+  #firstTime = true;
 
   constructor(parts: CollectorParts) {
     this.#parts = parts;
@@ -89,8 +91,9 @@ export class Collector {
     const { db, content, snapshotter } = this.#parts;
     const { counts, nextExpiry } = db.tx(() => this.#sweepRows());
     await db.durable();
-    const { bytes } = content.sweepFiles();
-    await snapshotter.cleanup();
+    const { bytes } = content.sweepFiles(counts.blobs + counts.ingests > 0);
+    if (counts.snapshots > 0 || this.#firstTime) await snapshotter.cleanup();
+    this.#firstTime = false;
     if (nextExpiry !== undefined) this.#schedule(nextExpiry + pauseMs);
     return { ...counts, bytes };
   }

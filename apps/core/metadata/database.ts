@@ -97,11 +97,12 @@ export class Database implements Disposable {
   durable(): Promise<void> {
     // A sync that has begun may have missed the newest commit: wait for the one after it, together with all others.
     this.#nextSync ??= (this.#syncing ?? Promise.resolve()).then(() => {
-      this.#syncing = this.#nextSync;
-      this.#nextSync = undefined;
-      return sync(this.#walFd).catch((error: unknown) => {
+      const current = sync(this.#walFd).catch((error: unknown) => {
         throw BerthError.from(error, `sync ${this.path}-wal`);
       });
+      this.#syncing = current.catch(() => {});
+      this.#nextSync = undefined;
+      return current;
     });
     return this.#nextSync;
   }

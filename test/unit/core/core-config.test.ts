@@ -51,6 +51,7 @@ describe("berthd's configuration", () => {
     [['--nonsense'], /nonsense.*usage: berthd/s],
     [['stray'], /usage: berthd/],
     [['--log-level', 'loud'], /--log-level loud: want one of/],
+    [['--root', '/x', '--state', '/x'], /must be two directories/],
     [['--address', 'b.sock'], /address: "b.sock" must be an absolute path/],
   ])('refuses the flags %j', async (flags, message) => {
     writeFileSync(file, '');
