@@ -8,7 +8,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import Table from 'cli-table3';
 import { busyboxImage } from '../support/busybox-image.ts';
-import { removeCgroups } from '../support/cgroups.ts';
+import { killCgroups, removeCgroups } from '../support/cgroups.ts';
 import { Registry } from '../support/registry.ts';
 import { removeScratch, scratchDir } from '../support/scratch.ts';
 import { startBerth } from './berth.ts';
@@ -50,7 +50,7 @@ try {
   for (let round = -2; round < rounds; round++) {
     // The order turns, so that neither always runs in the other's wake. Negative rounds warm up.
     for (const runtime of round % 2 === 0 ? runtimes : [...runtimes].reverse()) {
-      const pod = await startPod(runtime, `${dir}/pods`, `round-${round + 2}`);
+      const pod = await startPod(runtime, dir, `round-${round + 2}`);
       const removal = await removePod(runtime, pod);
       if (round < 0) continue;
       of(runtime).starts.push(pod.times);
@@ -64,7 +64,7 @@ try {
     const before = { cpu: runtime.cpu.usedMs(), memory: runtimeMemory(runtime) };
     const pods: StartedPod[] = [];
     for (let index = 0; index < standing; index++) {
-      pods.push(await startPod(runtime, `${dir}/pods`, `standing-${index}`));
+      pods.push(await startPod(runtime, dir, `standing-${index}`));
     }
     await settle();
     const result = of(runtime);
@@ -76,6 +76,8 @@ try {
 
   console.log(report(runtimes.map((runtime) => ({ name: runtime.name, figures: of(runtime) }))));
 } finally {
+  // Empty, unless the run was cut short.
+  await killCgroups(cgroup);
   removeScratch(dir);
   removeCgroups(cgroup);
 }
@@ -107,7 +109,9 @@ function report(results: readonly { name: string; figures: Figures }[]): string 
     ['private memory per idle shim, mean', 'MiB', ({ shims }) => shims.reduce((a, b) => a + b, 0) / shims.length],
     ['shims per pod', '', ({ shims }) => shims.length / standing],
   ];
-  const table = new Table({ head: ['', '', ...results.map(({ name }) => name), 'ratio'], style: { head: [] } });
+  const lines = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
+  const head = ['', '', ...results.map(({ name }) => name), 'ratio'];
+  const table = new Table({ head, chars: lines, style: { head: [], border: [] } });
   for (const [label, unit, figure] of rows) {
     const values = results.map(({ figures }) => figure(figures));
     const [ours, theirs] = values as [number, number];

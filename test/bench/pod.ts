@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs';
 import type { PodSandboxConfig } from '#proto/runtime/v1/PodSandboxConfig.ts';
 import type { BenchRuntime } from './runtime.ts';
 
@@ -23,6 +24,8 @@ export async function startPod(runtime: BenchRuntime, dir: string, name: string)
     labels: { app: 'bench' },
     linux: { cgroupParent: `${cpu.path}/pods/${name}`, securityContext: { namespaceOptions: { pid: 'CONTAINER' } } },
   };
+  // The kubelet's part.
+  mkdirSync(`${config.logDirectory}/main`, { recursive: true });
   const begin = performance.now();
   const { podSandboxId } = await cri.runtime.runPodSandbox({ config });
   const sandboxed = performance.now();

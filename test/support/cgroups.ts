@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { rmdirSync } from 'node:fs';
+import { readFileSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { waitFor } from './wait-for.ts';
 
 /** Every cgroup of every hierarchy, as a path. */
 export function cgroupDirs(): string[] {
@@ -10,9 +12,21 @@ export function cgroupDirs(): string[] {
   return listing.trim().split('\n');
 }
 
+/** Kills what still runs in the cgroups of that name. */
+export async function killCgroups(name: string): Promise<void> {
+  for (const path of named(name)) {
+    const pids = readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await waitFor(`${path} to be empty`, () => readFileSync(join(path, 'cgroup.procs'), 'utf8') === '');
+  }
+}
+
 /** Removes the cgroups of that name, which runtimes leave to whoever chose it, with empty ones below. */
 export function removeCgroups(name: string): void {
-  const named = cgroupDirs().filter((path) => path.split('/').includes(name));
   // The listing has a folder before what is in it.
-  for (const path of named.reverse()) rmdirSync(path);
+  for (const path of named(name).reverse()) rmdirSync(path);
+}
+
+function named(name: string): string[] {
+  return cgroupDirs().filter((path) => path.split('/').includes(name));
 }
