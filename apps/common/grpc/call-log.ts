@@ -8,6 +8,9 @@ const reads =
 /** The daemon's own fault rather than the client's. */
 const faults: readonly Code[] = ['internal', 'unknown', 'data_loss'];
 
+/** What clients that create or remove things twice get to hear; no reason to warn anybody. */
+const usual: readonly Code[] = ['already_exists', 'not_found', 'canceled'];
+
 /** Where requests and responses keep the name of their object, best first. */
 const idFields = ['containerId', 'podSandboxId', 'sandboxId', 'id', 'name', 'key', 'ref', 'digest', 'target'];
 const nestedFields = ['container', 'sandbox', 'image', 'namespace', 'metadata', 'config', 'resource'];
@@ -28,7 +31,7 @@ export function logCall(
   ctx.log[level](
     {
       ns: ctx.namespaceIfAny,
-      id: idOf(request) ?? idOf(response),
+      id: stringAt(response, 'containerId') ?? stringAt(response, 'podSandboxId') ?? idOf(request) ?? idOf(response),
       execId: stringAt(request, 'execId'),
       ms: Math.round((performance.now() - startedAt) * 10) / 10,
       ...(error === undefined ? {} : { code: error.code, ...(level === 'error' ? { err: error } : {}) }),
@@ -40,7 +43,7 @@ export function logCall(
 function levelOf(method: string, error: BerthError | undefined): 'debug' | 'info' | 'warn' | 'error' {
   if (error !== undefined && faults.includes(error.code)) return 'error';
   if (reads.test(method)) return 'debug';
-  return error === undefined ? 'info' : 'warn';
+  return error === undefined || usual.includes(error.code) ? 'info' : 'warn';
 }
 
 function idOf(message: unknown): string | undefined {
