@@ -119,11 +119,11 @@ async function runDemo(steps: Steps, dir: string, signal: AbortSignal): Promise<
 
   await showLogs(running());
   await steps.run('Stop the pod', async () => {
-    await cri.runtime.stopPodSandbox({ podSandboxId: running().id }, { signal });
-    return 'both containers ended';
+    const codes = await running().stop();
+    return [...codes].map(([name, code]) => `${name} exited with ${code}`).join(', ');
   });
   await steps.run('Remove the pod', async () => {
-    await cri.runtime.removePodSandbox({ podSandboxId: running().id }, { signal });
+    await running().remove();
     return 'removed';
   });
   await steps.run('Remove the images', async () => {

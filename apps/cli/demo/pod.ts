@@ -86,6 +86,22 @@ export class DemoPod {
     throw new BerthError('internal', `"${cmd.join(' ')}" in ${name} ended with ${exitCode}: ${stderr.toString()}`);
   }
 
+  /** Stops the containers as the kubelet does, with time to end by themselves, and then the sandbox. */
+  async stop(): Promise<Map<string, number>> {
+    const exitCodes = new Map<string, number>();
+    for (const [name, containerId] of this.#containers) {
+      await this.#cri.runtime.stopContainer({ containerId, timeout: 5 }, { signal: this.#signal });
+      const { status } = await this.#cri.runtime.containerStatus({ containerId }, { signal: this.#signal });
+      exitCodes.set(name, status?.exitCode ?? -1);
+    }
+    await this.#cri.runtime.stopPodSandbox({ podSandboxId: this.id }, { signal: this.#signal });
+    return exitCodes;
+  }
+
+  async remove(): Promise<void> {
+    await this.#cri.runtime.removePodSandbox({ podSandboxId: this.id }, { signal: this.#signal });
+  }
+
   /** The lines of a container's log file, in the CRI's format. */
   async log(name: string): Promise<string[]> {
     const path = join(this.#config.logDirectory ?? '', `${name}.log`);
