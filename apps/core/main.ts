@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { messageOf } from '#common/errors.ts';
 import { createLogger } from '#common/log.ts';
 import { readConfig } from './config.ts';
@@ -13,6 +14,8 @@ try {
   const stop = Promise.withResolvers<NodeJS.Signals>();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.resolve(signal));
   await using _daemon = await startDaemon(config, log);
+  // Where NODE_COMPILE_CACHE names a directory: a daemon that is killed would not leave its compiled code to the next.
+  flushCompileCache();
   log.info({ signal: await stop.promise }, 'berthd stops; containers go on');
 } catch (error) {
   process.stderr.write(`berthd: ${messageOf(error)}\n`);
