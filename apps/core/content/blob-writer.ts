@@ -3,6 +3,7 @@ import { constants, existsSync } from 'node:fs';
 import { chmod, copyFile, type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { BerthError } from '#common/errors.ts';
+import { hasErrno } from '#common/node-error.ts';
 import type { EventPublisher } from '../events/events.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
@@ -99,7 +100,8 @@ export class BlobWriter implements ContentWriter {
     } catch (error) {
       // The file must not be longer than what was hashed: the next writer would resume after bytes nobody acknowledged.
       await file.truncate(this.#offset).catch(() => {});
-      throw BerthError.from(error, `write ref "${this.ref}" to ${this.#ingest.path}`);
+      const remedy = hasErrno(error, 'ENOSPC', 'EDQUOT') ? ' (free space on its file system, then write on)' : '';
+      throw BerthError.from(error, `write ref "${this.ref}" to ${this.#ingest.path}${remedy}`);
     }
     this.#hash.update(data);
     this.#offset += data.length;
