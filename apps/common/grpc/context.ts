@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Metadata, ServiceError } from '@grpc/grpc-js';
 import { BerthError } from '../errors.ts';
+import { validateIdentifier } from '../identifiers.ts';
 import type { Logger } from '../log.ts';
 
 /** Metadata keys of containerd's API. */
@@ -15,7 +16,7 @@ export interface CallContext {
   readonly signal: AbortSignal;
   readonly deadline: Date | undefined;
   readonly metadata: Metadata;
-  /** The containerd namespace. @throws BerthError `failed_precondition` when the client names none */
+  /** The containerd namespace. @throws BerthError `failed_precondition` without one, `invalid_argument` if it is no name */
   readonly namespace: string;
   /** The containerd lease that the call works under, if any. */
   readonly lease: string | undefined;
@@ -79,7 +80,7 @@ export class ServerCallContext implements CallContext {
         `namespace is required: send it in the metadata "${metadataKeys.namespace}"`,
       );
     }
-    return namespace;
+    return validateIdentifier(namespace, 'namespace');
   }
 
   get namespaceIfAny(): string | undefined {
