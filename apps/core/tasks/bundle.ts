@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
@@ -55,7 +55,7 @@ export class Bundle {
   }
 
   /**
-   * Makes the folder for a shim that is about to be started.
+   * Makes the folder for a shim that is about to be started. A failure leaves nothing.
    * @throws already_exists when it is there.
    */
   create(spec: Uint8Array, shimBinary: string): void {
@@ -66,16 +66,12 @@ export class Bundle {
       if (!hasErrno(error, 'EEXIST')) throw BerthError.from(error, `making the bundle of task ${this.id}`);
       throw new BerthError('already_exists', `bundle of task ${this.id} is already there: ${this.path}`);
     }
-    const owner = remappedGroup(spec);
-    if (owner !== 0) {
-      // The container's root has to reach its rootfs through this folder.
-      chownSync(this.path, -1, owner);
-      chmodSync(this.path, 0o710);
+    try {
+      this.#fill(spec, shimBinary);
+    } catch (error) {
+      rmSync(this.path, { recursive: true });
+      throw BerthError.from(error, `making the bundle of task ${this.id}`);
     }
-    mkdirSync(this.rootfs, { mode: 0o711 });
-    writeFileSync(join(this.path, 'config.json'), spec, { mode: 0o600 });
-    mkfifo(this.logFifo, 0o600);
-    writeFileSync(join(this.path, 'shim-binary'), shimBinary, { mode: 0o600 });
   }
 
   recordBootstrap(bootstrap: Bootstrap): void {
@@ -132,6 +128,19 @@ export class Bundle {
       if (outside === undefined || inside === undefined || outside.dev === inside.dev) return;
       umount(this.rootfs, MNT.DETACH | MNT.UMOUNT_NOFOLLOW);
     }
+  }
+
+  #fill(spec: Uint8Array, shimBinary: string): void {
+    const owner = remappedGroup(spec);
+    if (owner !== 0) {
+      // The container's root has to reach its rootfs through this folder.
+      chownSync(this.path, -1, owner);
+      chmodSync(this.path, 0o710);
+    }
+    mkdirSync(this.rootfs, { mode: 0o711 });
+    writeFileSync(join(this.path, 'config.json'), spec, { mode: 0o600 });
+    mkfifo(this.logFifo, 0o600);
+    writeFileSync(join(this.path, 'shim-binary'), shimBinary, { mode: 0o600 });
   }
 
   /** One short write: a kill leaves the file whole, or empty, which `facts` takes for absent. */
