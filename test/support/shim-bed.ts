@@ -15,7 +15,11 @@ const shimBinary = join(import.meta.dirname, '../../dist/containerd-shim-berth-v
 const applets = ['sh', 'cat', 'echo', 'sleep', 'true', 'false', 'stty', 'tty', 'head', 'kill', 'ps', 'dd', 'wc'];
 
 /** Message types of the task service's methods, where they aren't named after them. */
-const oddRequests: Readonly<Record<string, string>> = { Create: 'CreateTask', Exec: 'ExecProcess', Update: 'UpdateTask' };
+const oddRequests: Readonly<Record<string, string>> = {
+  Create: 'CreateTask',
+  Exec: 'ExecProcess',
+  Update: 'UpdateTask',
+};
 const empty = new Set(['Pause', 'Resume', 'Kill', 'Exec', 'ResizePty', 'CloseIO', 'Update', 'Shutdown']);
 
 export interface SeenEvent {
@@ -37,7 +41,8 @@ export class ShimBed implements AsyncDisposable {
   static async create(): Promise<ShimBed> {
     const bed = new ShimBed();
     const root = join(bed.dir, 'image');
-    for (const folder of ['bin', 'proc', 'dev', 'sys', 'tmp', 'etc']) mkdirSync(join(root, folder), { recursive: true });
+    for (const folder of ['bin', 'proc', 'dev', 'sys', 'tmp', 'etc'])
+      mkdirSync(join(root, folder), { recursive: true });
     await copyFile('/bin/busybox', join(root, 'bin/busybox'));
     for (const applet of applets) symlinkSync('busybox', join(root, 'bin', applet));
     await bed.listen();
