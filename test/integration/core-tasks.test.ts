@@ -73,7 +73,7 @@ describe('a task', () => {
       expect(stopped).toMatchObject({ status: 'STOPPED', exitStatus: 7 });
       expect(Math.abs(Number(stopped?.exitedAt?.seconds) - Date.now() / 1000)).toBeLessThan(60);
       expect(await tasks.delete({ containerId: 'states' })).toMatchObject({ exitStatus: 7, pid });
-      expect([await output.out, await output.err]).toEqual(['out\n', 'err\n']);
+      expect(await output.text()).toEqual({ stdout: 'out\n', stderr: 'err\n' });
       await expect(tasks.get({ containerId: 'states' })).rejects.toMatchObject({ code: 'not_found' });
     });
     await expectNoLeaks(scope, clean);

@@ -68,6 +68,12 @@ export class Output implements Disposable {
     return this.#err.text;
   }
 
+  /** Both, once every writer has gone. */
+  async text(): Promise<{ stdout: string; stderr: string }> {
+    const [stdout, stderr] = await Promise.all([this.out, this.err]);
+    return { stdout, stderr };
+  }
+
   [Symbol.dispose](): void {
     this.#out[Symbol.dispose]();
     this.#err[Symbol.dispose]();
