@@ -44,6 +44,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   const events = new EventExchange();
   const stores = openStores(root, db, events, log);
   started.defer(() => stores.collector.stop());
+  started.defer(() => stores.snapshotter.close());
 
   const tasks = started.use(
     await openTasks({

@@ -2,6 +2,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmSync, statS
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { type Labels, labelKeys } from '#common/labels.ts';
+import { hasErrno } from '#common/node-error.ts';
 import type { EventPublisher } from '../events/events.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
@@ -158,6 +159,11 @@ export class OverlaySnapshotter implements Snapshotter {
     await this.#rubbish.drained();
   }
 
+  /** Ends the deleting in the background; the next start goes on with what is left. */
+  close(): void {
+    this.#rubbish.close();
+  }
+
   /** Deletes directories of snapshots whose rows are gone or were never committed, in the background. */
   #sweep(): void {
     const ids = this.#rows.ids();
@@ -217,17 +223,13 @@ export class OverlaySnapshotter implements Snapshotter {
   /** The root directory of a snapshot keeps owner and mode of the one below: overlayfs shows the topmost. */
   #makeDirectories(directory: string, kind: SnapshotKind, parent: SnapshotRow | undefined): void {
     try {
-      // A start that was killed in this transaction may have left the directory of a row that never was.
-      rmSync(directory, { recursive: true, force: true });
-      mkdirSync(directory, { mode: 0o700 });
+      makeAnew(directory);
       const fs = join(directory, 'fs');
-      mkdirSync(fs, { mode: 0o755 });
-      chmodSync(fs, 0o755);
+      mkdirSync(fs);
       if (kind === 'active') mkdirSync(join(directory, 'work'), { mode: 0o711 });
-      if (!parent) return;
-      const below = statSync(this.#fs(parent.id));
-      chmodSync(fs, below.mode & 0o7777);
-      if (below.uid !== 0 || below.gid !== 0) chownSync(fs, below.uid, below.gid);
+      const below = parent && statSync(this.#fs(parent.id));
+      chmodSync(fs, below ? below.mode & 0o7777 : 0o755);
+      if (below && (below.uid !== 0 || below.gid !== 0)) chownSync(fs, below.uid, below.gid);
     } catch (error) {
       throw BerthError.from(error, `make snapshot directory ${directory}`);
     }
@@ -253,5 +255,16 @@ export class OverlaySnapshotter implements Snapshotter {
       type: `snapshots/${this.name}`,
       id: key,
     });
+  }
+}
+
+/** A transaction that was cut short may have left the directory of a row that never was, and its id is given again. */
+function makeAnew(directory: string): void {
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    if (!hasErrno(error, 'EEXIST')) throw error;
+    rmSync(directory, { recursive: true });
+    mkdirSync(directory, { mode: 0o700 });
   }
 }

@@ -8,6 +8,7 @@ export class Rubbish {
   readonly #onLeftOver: (path: string, error: BerthError) => void;
   readonly #pending = new Set<string>();
   #working: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(db: Database, onLeftOver: (path: string, error: BerthError) => void) {
     this.#db = db;
@@ -25,7 +26,13 @@ export class Rubbish {
     return this.#working;
   }
 
+  /** Leaves the rest for later. */
+  close(): void {
+    this.#closed = true;
+  }
+
   async #delete(path: string): Promise<void> {
+    if (this.#closed) return;
     try {
       await this.#db.durable();
       await rm(path, { recursive: true, force: true });
