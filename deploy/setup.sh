@@ -81,7 +81,8 @@ install_packages() {
 install_modules() {
   if [ -f node_modules/.package-lock.json ] && node deploy/modules-current.mjs; then return 0; fi
   say 'installing npm packages (npm ci)'
-  npm ci --no-audit --no-fund
+  # Warnings are about the Node that the machine brings; the pinned one is among the packages.
+  npm ci --no-audit --no-fund --loglevel=error
 }
 
 # outdated TARGET SOURCE...: whether TARGET is missing or older than a source (or a file below it).
