@@ -1,15 +1,15 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { waitFor } from './wait-for.ts';
 
-/** Every cgroup of every hierarchy, as a path. */
+/** Every cgroup of every hierarchy, as a path. Others come and go meanwhile, of which find complains. */
 export function cgroupDirs(): string[] {
-  const listing = execFileSync('find', ['/sys/fs/cgroup', '-mindepth', '1', '-type', 'd', '-ignore_readdir_race'], {
+  const { stdout } = spawnSync('find', ['/sys/fs/cgroup', '-mindepth', '1', '-type', 'd', '-ignore_readdir_race'], {
     encoding: 'utf8',
     maxBuffer: 64 * 1024 * 1024,
   });
-  return listing.trim().split('\n');
+  return stdout.trim().split('\n');
 }
 
 /** Kills what still runs in the cgroups of that name. */
