@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { native } from '#common/native/index.ts';
 import { type TestStores, testStores } from '../../support/core-stores.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
@@ -222,6 +223,24 @@ describe('a write', () => {
     expect(again.offset).toBe(data.length);
     await again.commit();
     expect(await stores.content.readAll('n', expected, data.length)).toEqual(data);
+  });
+
+  it('that the disk has no room for fails, keeps what fitted, and goes on once there is room', async () => {
+    const small = join(dir, 'small');
+    mkdirSync(small);
+    native.mount('tmpfs', small, 'tmpfs', 0, 'size=4m');
+    const full = testStores(small);
+    try {
+      await using writer = await full.content.writer('n', { ref: 'r' });
+      await writer.write(Buffer.alloc(1_000_000, 'a'));
+      await expect(writer.write(Buffer.alloc(8_000_000, 'b'))).rejects.toMatchObject({ code: 'resource_exhausted' });
+      expect(writer.offset).toBe(1_000_000);
+      await writer.write(Buffer.from('end'));
+      const whole = Buffer.concat([Buffer.alloc(1_000_000, 'a'), Buffer.from('end')]);
+      expect(await writer.commit()).toBe(digestOf(whole));
+    } finally {
+      await full.close();
+    }
   });
 
   it('needs a ref, and a digest of the kind that is kept', async () => {

@@ -169,6 +169,14 @@ describe('a collection', () => {
     expect(stores.leases.list('n')).toEqual([]);
   });
 
+  it('comes by itself when a lease runs out', async () => {
+    stores.leases.create('n', 'short', { 'containerd.io/gc.expire': new Date(Date.now() + 1500).toISOString() });
+    stores.leases.addResource('n', 'short', { type: 'content', id: await blob() });
+    await stores.collector.collect();
+    expect(blobs()).toHaveLength(1);
+    await expect.poll(() => blobs(), { timeout: 15_000 }).toEqual([]);
+  });
+
   it('leaves writes alone that are under way or may go on', async () => {
     stores.leases.create('n', 'l');
     await using leased = await stores.content.writer('n', { ref: 'leased', lease: 'l' });
