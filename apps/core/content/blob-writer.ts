@@ -91,21 +91,27 @@ export class BlobWriter implements ContentWriter {
   async write(data: Uint8Array): Promise<void> {
     if (data.length === 0) return;
     const file = await this.#unshared();
-    let written = 0;
+    const writing = this.#writeAll(file, data);
+    // The thread pool writes while this thread hashes.
+    this.#hash.update(data);
     try {
-      while (written < data.length) {
-        const { bytesWritten } = await file.write(data, written, data.length - written, this.#offset + written);
-        written += bytesWritten;
-      }
+      await writing;
     } catch (error) {
       // The file must not be longer than what was hashed: the next writer would resume after bytes nobody acknowledged.
       await file.truncate(this.#offset).catch(() => {});
+      await this.#rehash();
       const remedy = hasErrno(error, 'ENOSPC', 'EDQUOT') ? ' (free space on its file system, then write on)' : '';
       throw BerthError.from(error, `write ref "${this.ref}" to ${this.#ingest.path}${remedy}`);
     }
-    this.#hash.update(data);
     this.#offset += data.length;
     this.#updatedAt = new Date();
+  }
+
+  async #writeAll(file: FileHandle, data: Uint8Array): Promise<void> {
+    for (let written = 0; written < data.length; ) {
+      const { bytesWritten } = await file.write(data, written, data.length - written, this.#offset + written);
+      written += bytesWritten;
+    }
   }
 
   async truncate(size: number): Promise<void> {
