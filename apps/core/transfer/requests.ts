@@ -8,7 +8,7 @@ import type { Platform } from '../registry/document.ts';
 import { hostPlatform } from '../registry/platform.ts';
 import type { RegistryClientOptions } from '../registry/registry-client.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
-import type { StreamManager } from '../streaming/stream-manager.ts';
+import type { ClientStream } from '../streaming/stream.ts';
 import { credentialsFromStream } from './auth-stream.ts';
 import type { Selection } from './image-graph.ts';
 import type { ImageDestination } from './image-names.ts';
@@ -44,24 +44,20 @@ export function archiveStream(any: Any): string {
   return stream;
 }
 
-/**
- * How to reach a registry, as the client wishes it.
- * @throws invalid_argument for an unknown scheme; not_found for a stream that isn't open.
- */
+/** How to reach a registry, as the client wishes it. @throws invalid_argument for an unknown scheme. */
 export function registryOptions(
   { reference, resolver }: OCIRegistry__Output,
-  context: { readonly ns: string; readonly streams: StreamManager; readonly certsDir: string },
+  context: { readonly auth: ClientStream | undefined; readonly certsDir: string },
 ): RegistryClientOptions {
   const scheme = resolver?.defaultScheme ?? '';
   if (scheme !== '' && scheme !== 'http' && scheme !== 'https') {
     throw new BerthError('invalid_argument', `unknown scheme "${scheme}" for a registry: http and https are known`);
   }
-  const auth = resolver?.authStream ?? '';
   return {
     hostDir: resolver?.hostDir || context.certsDir,
     defaultScheme: scheme === '' ? undefined : scheme,
     headers: resolver?.headers ?? {},
-    credentials: auth === '' ? undefined : credentialsFromStream(context.streams.get(context.ns, auth), reference),
+    credentials: context.auth === undefined ? undefined : credentialsFromStream(context.auth, reference),
   };
 }
 

@@ -7,6 +7,7 @@ import type { TransferHandlers } from '#proto/containerd/services/transfer/v1/Tr
 import type { WithLease } from '../leases/store.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { receiveBytes } from '../streaming/byte-stream.ts';
+import type { ClientStream } from '../streaming/stream.ts';
 import type { StreamManager } from '../streaming/stream-manager.ts';
 import { importImages } from './import.ts';
 import { Progress } from './progress.ts';
@@ -78,10 +79,12 @@ function transferBetween(parts: TransferServiceParts, source: Any, destination: 
 async function pull(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
   const registry = decodeRegistry(source);
   const target = decodeImages(destination);
+  const authStream = registry.resolver?.authStream ?? '';
+  using auth = authStream === '' ? undefined : closedAfterUse(parts.streams.get(call.ns, authStream));
   await pullImage(parts, {
     ...call,
     reference: registry.reference,
-    registry: registryOptions(registry, { ns: call.ns, streams: parts.streams, certsDir: parts.certsDir }),
+    registry: registryOptions(registry, { auth: auth?.stream, certsDir: parts.certsDir }),
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
     unpacks: unpacksOf(target, parts.snapshotterNamed),
@@ -90,9 +93,10 @@ async function pull(parts: TransferServiceParts, source: Any, destination: Any, 
 
 async function importArchive(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
   const target = decodeImages(destination);
+  using archive = closedAfterUse(parts.streams.get(call.ns, archiveStream(source)));
   await importImages(parts, {
     ...call,
-    archive: receiveBytes(parts.streams.get(call.ns, archiveStream(source))),
+    archive: receiveBytes(archive.stream),
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
     unpacks: unpacksOf(target, parts.snapshotterNamed),
@@ -101,4 +105,9 @@ async function importArchive(parts: TransferServiceParts, source: Any, destinati
 
 async function tag(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
   tagImage(parts.images, decodeImages(source).name, destinationOf(decodeImages(destination), call.ns));
+}
+
+/** A stream that is of no use after the transfer it was opened for. */
+function closedAfterUse(stream: ClientStream): Disposable & { readonly stream: ClientStream } {
+  return { stream, [Symbol.dispose]: () => stream.close() };
 }

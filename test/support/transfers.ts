@@ -1,0 +1,132 @@
+import { decode, encode, type MessageName } from '#common/wire/codec.ts';
+import type { WireTypes } from '#proto/wire.ts';
+import type { CoreClients } from './core-clients.ts';
+
+type Store = WireTypes['containerd.types.transfer.ImageStore']['in'];
+type Resolver = WireTypes['containerd.types.transfer.RegistryResolver']['in'];
+
+export interface TransferWishes {
+  readonly store?: Store;
+  readonly unpack?: boolean;
+  readonly signal?: AbortSignal;
+  readonly lease?: string;
+}
+
+/** What the progress stream told: event and object, in order. */
+export type Told = readonly (readonly [string, string])[];
+
+/** Pulls as a containerd client does over the transfer service; answers what the progress stream told. */
+export async function pull(
+  clients: CoreClients,
+  reference: string,
+  wishes: TransferWishes & { readonly resolver?: Resolver } = {},
+): Promise<Told> {
+  const source = pack('containerd.types.transfer.OCIRegistry', { reference, resolver: wishes.resolver ?? null });
+  return transfer(clients, source, reference, wishes);
+}
+
+/** Imports an archive over a stream, in pieces as the window allows. */
+export async function importArchive(
+  clients: CoreClients,
+  archive: Buffer,
+  name: string,
+  wishes: TransferWishes = {},
+): Promise<Told> {
+  const stream = streamId('import');
+  const sending = sendBytes(clients, stream, archive);
+  await sending.ready;
+  const source = pack('containerd.types.transfer.ImageImportStream', { stream });
+  return transfer(clients, source, name, wishes);
+}
+
+/** A stream that answers requests for credentials. */
+export async function serveCredentials(clients: CoreClients, username: string, secret: string) {
+  const id = streamId('creds');
+  const stream = await openStream(clients, id);
+  const asked: string[] = [];
+  const served = (async () => {
+    for await (const { value } of stream) {
+      asked.push(decode('containerd.types.transfer.AuthRequest', value as Buffer).host);
+      await stream.send(pack('containerd.types.transfer.AuthResponse', { authType: 'CREDENTIALS', username, secret }));
+    }
+  })();
+  return {
+    id,
+    asked,
+    /** The daemon ends the stream with the transfer. */
+    [Symbol.asyncDispose]: () => served,
+  };
+}
+
+async function transfer(
+  clients: CoreClients,
+  source: ReturnType<typeof pack>,
+  name: string,
+  { store = {}, unpack = true, signal, lease }: TransferWishes,
+): Promise<Told> {
+  const progressStream = streamId('progress');
+  const leave = new AbortController();
+  const stream = await openStream(clients, progressStream, leave.signal);
+  const told: (readonly [string, string])[] = [];
+  const listening = (async () => {
+    for await (const { value } of stream) {
+      const { event, name } = decode('containerd.types.transfer.Progress', value as Buffer);
+      told.push([event, name]);
+    }
+  })();
+  const unpacks = unpack ? [{ platform: null, snapshotter: 'overlayfs' }] : [];
+  const destination = pack('containerd.types.transfer.ImageStore', { name, unpacks, ...store });
+  try {
+    await clients.transfer.transfer({ source, destination, options: { progressStream } }, { signal, lease });
+  } catch (error) {
+    leave.abort();
+    throw error;
+  } finally {
+    await listening.catch(() => undefined);
+  }
+  return told;
+}
+
+function sendBytes(clients: CoreClients, id: string, bytes: Buffer): { readonly ready: Promise<void> } {
+  const opened = openStream(clients, id);
+  void opened
+    .then(async (stream) => {
+      let window = 0;
+      let sent = 0;
+      for await (const { value } of stream) {
+        window += decode('containerd.types.transfer.WindowUpdate', value as Buffer).update;
+        while (window > 0 && sent < bytes.length) {
+          const data = bytes.subarray(sent, sent + Math.min(window, 32 * 1024));
+          sent += data.length;
+          window -= data.length;
+          await stream.send(pack('containerd.types.transfer.Data', { data }));
+        }
+        if (sent === bytes.length) stream.end();
+      }
+    })
+    .catch(() => undefined);
+  return { ready: opened.then(() => undefined) };
+}
+
+/** Resolves once the daemon knows the stream. */
+async function openStream(clients: CoreClients, id: string, signal?: AbortSignal) {
+  const stream = clients.streaming.stream({ signal });
+  await stream.send(pack('containerd.services.streaming.v1.StreamInit', { id }));
+  const answers = stream[Symbol.asyncIterator]();
+  await answers.next();
+  return {
+    send: stream.send.bind(stream),
+    end: stream.end.bind(stream),
+    [Symbol.asyncIterator]: () => answers,
+  };
+}
+
+function pack<M extends MessageName>(type: M, value: WireTypes[M]['in']): { type_url: string; value: Buffer } {
+  return { type_url: type, value: Buffer.from(encode(type, value)) };
+}
+
+let streams = 0;
+
+function streamId(what: string): string {
+  return `${what}-${process.pid}-${++streams}`;
+}
