@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import type { Service } from '#common/grpc/adapter.ts';
+import { healthService } from '#common/grpc/health.ts';
 import { GrpcServer } from '#common/grpc/server.ts';
 import type { Logger } from '#common/log.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
@@ -11,7 +12,6 @@ import { contentService } from './content/service.ts';
 import { lockDirectory } from './directory-lock.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventsService } from './events/service.ts';
-import { healthService } from './health/service.ts';
 import { imagesService } from './images/service.ts';
 import { pluginsOf } from './introspection/plugins.ts';
 import { rootUuid } from './introspection/root-uuid.ts';

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { messageOf } from '#common/errors.ts';
+import { healthService } from '#common/grpc/health.ts';
 import { GrpcServer } from '#common/grpc/server.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
@@ -65,7 +66,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   });
 
   const server = new GrpcServer();
-  server.add(runtimeService(rt)).add(imageService(rt.images, log));
+  server.add(healthService(log)).add(runtimeService(rt)).add(imageService(rt.images, log));
   await server.listen(address, { mode: 0o600 });
   started.defer(() => server.close(stopGraceMs));
   notifyServiceManager('READY=1');
