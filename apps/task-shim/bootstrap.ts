@@ -1,10 +1,9 @@
-import { closeSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { basename } from 'node:path';
 import { BerthError } from '#common/errors.ts';
-import { close, pipe, spawn, unixConnect } from '#common/native/index.ts';
+import { close, pipe, readAll, spawn, unixConnect, writeAll } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
+import { nameOf, removeFile } from './files.ts';
 import { shimSocket, socketFolder } from './socket-path.ts';
 import { openNull } from './stdio.ts';
 
@@ -27,7 +26,7 @@ export function start(line: CommandLine): void {
     bundle.saveShimPid(pid);
     bundle.saveAddress(address);
   }
-  writeSync(1, answer(address));
+  writeAll(1, Buffer.from(answer(address)));
 }
 
 function isServed(socket: string): boolean {
@@ -36,7 +35,7 @@ function isServed(socket: string): boolean {
     return true;
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ECONNREFUSED')) throw BerthError.from(error, 'look for a shim');
-    rmSync(socket, { force: true });
+    removeFile(socket);
     return false;
   }
 }
@@ -64,13 +63,13 @@ function spawnServer(line: CommandLine, socket: string): number {
     );
   } catch (error) {
     close(readEnd);
-    throw BerthError.from(error, `start ${basename(process.execPath)}`);
+    throw BerthError.from(error, `start ${nameOf(process.execPath)}`);
   } finally {
     close(writeEnd);
     close(devNull);
   }
-  const said = readFileSync(readEnd, 'utf8');
-  closeSync(readEnd);
+  const said = readAll(readEnd).toString('utf8');
+  close(readEnd);
   if (said !== ready) throw new BerthError('internal', said || 'the shim ended before it was ready');
   return pid;
 }

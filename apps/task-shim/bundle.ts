@@ -1,8 +1,5 @@
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { BerthError, messageOf } from '#common/errors.ts';
-import { hasErrno } from '#common/node-error.ts';
-import { writeAtomicSync } from './write-atomic.ts';
+import { makeFolders, readTextIfThere, removeFile, writeTextAtomic } from './files.ts';
 
 /** What `delete` must know of a container whose shim has died. */
 export interface SavedRuntime {
@@ -30,31 +27,31 @@ export class Bundle {
   }
 
   get rootfs(): string {
-    return join(this.path, 'rootfs');
+    return `${this.path}/rootfs`;
   }
 
   get log(): string {
-    return join(this.path, 'log');
+    return `${this.path}/log`;
   }
 
   get initPid(): string {
-    return join(this.path, 'init.pid');
+    return `${this.path}/init.pid`;
   }
 
   execPid(execId: string): string {
-    return join(this.path, `${execId}.pid`);
+    return `${this.path}/${execId}.pid`;
   }
 
   execSpec(execId: string): string {
-    return join(this.path, `${execId}.json`);
+    return `${this.path}/${execId}.json`;
   }
 
   makeRootfs(): void {
-    mkdirSync(this.rootfs, { mode: 0o711, recursive: true });
+    makeFolders(this.rootfs, 0o711);
   }
 
   saveRuntime(runtime: SavedRuntime): void {
-    writeAtomicSync(join(this.path, 'runtime.json'), JSON.stringify(runtime));
+    writeTextAtomic(`${this.path}/runtime.json`, JSON.stringify(runtime));
   }
 
   /** undefined when no container was created in this bundle. */
@@ -64,7 +61,7 @@ export class Bundle {
   }
 
   saveAddress(address: string): void {
-    writeAtomicSync(join(this.path, 'address'), address);
+    writeTextAtomic(`${this.path}/address`, address);
   }
 
   readAddress(): string | undefined {
@@ -72,7 +69,7 @@ export class Bundle {
   }
 
   saveShimPid(pid: number): void {
-    writeAtomicSync(join(this.path, 'shim.pid'), String(pid));
+    writeTextAtomic(`${this.path}/shim.pid`, String(pid));
   }
 
   /** The pid of init, 0 when the file is missing or cut short. */
@@ -81,7 +78,7 @@ export class Bundle {
   }
 
   remove(path: string): void {
-    rmSync(path, { force: true });
+    removeFile(path);
   }
 
   /**
@@ -104,9 +101,8 @@ export class Bundle {
 
   #read(name: string): string | undefined {
     try {
-      return readFileSync(join(this.path, name), 'utf8');
+      return readTextIfThere(`${this.path}/${name}`);
     } catch (error) {
-      if (hasErrno(error, 'ENOENT')) return undefined;
       throw BerthError.from(error, `read ${name} of the bundle`);
     }
   }

@@ -1,6 +1,6 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { folders } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
+import { isThere, readTextIfThere, writeKernelFile } from './files.ts';
 
 const mountPoint = '/sys/fs/cgroup';
 
@@ -27,22 +27,22 @@ export class Cgroup {
     const own = (controller: string): string | undefined => {
       const path = theirs.get(controller);
       if (path === undefined || path === ours.get(controller)) return undefined;
-      const folder = join(mountPoint, controller, path);
-      return existsSync(folder) ? folder : undefined;
+      const folder = `${mountPoint}/${controller}${path}`;
+      return isThere(folder) ? folder : undefined;
     };
     const unified = own('');
-    if (unified !== undefined && existsSync(join(unified, 'cgroup.controllers')) && !theirs.has('memory')) {
-      return new Cgroup(unified, join(unified, 'memory.events'));
+    if (unified !== undefined && isThere(`${unified}/cgroup.controllers`) && !theirs.has('memory')) {
+      return new Cgroup(unified, `${unified}/memory.events`);
     }
     const memory = own('memory');
     const processes = v1Controllers.map(own).find((path) => path !== undefined);
-    return new Cgroup(processes, memory === undefined ? undefined : join(memory, 'memory.oom_control'));
+    return new Cgroup(processes, memory === undefined ? undefined : `${memory}/memory.oom_control`);
   }
 
   /** How often the kernel has killed for want of memory in this cgroup; 0 when it can't be told. */
   oomKills(): number {
     if (this.#oom === undefined) return 0;
-    const text = readIfThere(this.#oom);
+    const text = readTextIfThere(this.#oom) ?? '';
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
   }
 
@@ -54,9 +54,9 @@ export class Cgroup {
   /** Kills what is in it and below, also what forks meanwhile. */
   killAll(): void {
     if (this.#processes === undefined) return;
-    const killFile = join(this.#processes, 'cgroup.kill');
-    if (existsSync(killFile)) {
-      writeFileSync(killFile, '1');
+    const killFile = `${this.#processes}/cgroup.kill`;
+    if (isThere(killFile)) {
+      writeKernelFile(killFile, '1');
       return;
     }
     // v1 has no such file. A forking process is caught by a later pass; what is dying stays listed until reaped.
@@ -79,7 +79,7 @@ export class Cgroup {
 /** Paths by controller from /proc/<pid>/cgroup; the unified hierarchy under ''. */
 function hierarchies(pid: number | 'self'): Map<string, string> {
   const paths = new Map<string, string>();
-  for (const line of readIfThere(`/proc/${pid}/cgroup`).split('\n')) {
+  for (const line of (readTextIfThere(`/proc/${pid}/cgroup`) ?? '').split('\n')) {
     const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     if (controllers === undefined || path === undefined) continue;
     for (const controller of controllers.split(',')) paths.set(controller.replace(/^name=/, ''), path);
@@ -88,23 +88,12 @@ function hierarchies(pid: number | 'self'): Map<string, string> {
 }
 
 function pidsBelow(folder: string): number[] {
-  const pids = readIfThere(join(folder, 'cgroup.procs')).split('\n').filter(Boolean).map(Number);
+  const pids = (readTextIfThere(`${folder}/cgroup.procs`) ?? '').split('\n').filter(Boolean).map(Number);
   let children: string[] = [];
   try {
-    children = readdirSync(folder, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name);
+    children = folders(folder);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENODEV')) throw error;
   }
-  return pids.concat(...children.map((child) => pidsBelow(join(folder, child))));
-}
-
-function readIfThere(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENODEV', 'ESRCH', 'EOPNOTSUPP')) return '';
-    throw error;
-  }
+  return pids.concat(...children.map((child) => pidsBelow(`${folder}/${child}`)));
 }

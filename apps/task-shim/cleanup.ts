@@ -1,9 +1,10 @@
-import { rmSync, writeSync } from 'node:fs';
 import { messageOf } from '#common/errors.ts';
+import { writeAll } from '#common/native/index.ts';
 import { timestampNow } from '#common/timestamp.ts';
 import { encode } from '#common/wire/codec.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
+import { removeFile } from './files.ts';
 import { Reaper } from './reaper.ts';
 import { unmountRootfs } from './rootfs.ts';
 import { Runc } from './runc.ts';
@@ -22,7 +23,7 @@ export async function cleanUp(line: CommandLine): Promise<void> {
     try {
       await step();
     } catch (error) {
-      writeSync(2, `${what}: ${messageOf(error)}\n`);
+      writeAll(2, Buffer.from(`${what}: ${messageOf(error)}\n`));
     }
   };
   // Read first: deleting the container doesn't remove it, but the daemon may be removing the bundle.
@@ -37,7 +38,7 @@ export async function cleanUp(line: CommandLine): Promise<void> {
   await attempt('unmount the root file system', () => unmountRootfs(bundle.rootfs));
   await attempt('remove the socket', () => {
     const socket = shimSocket(socketFolder(), line.address, line.namespace, line.id);
-    rmSync(bundle.readAddress()?.replace(/^unix:\/\//, '') ?? socket, { force: true });
+    removeFile(bundle.readAddress()?.replace(/^unix:\/\//, '') ?? socket);
   });
-  writeSync(1, encode('containerd.task.v2.DeleteResponse', { pid, exitStatus: killed, exitedAt: timestampNow() }));
+  writeAll(1, encode('containerd.task.v2.DeleteResponse', { pid, exitStatus: killed, exitedAt: timestampNow() }));
 }

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import { BerthError } from '#common/errors.ts';
 import {
   close,
@@ -11,6 +10,7 @@ import {
   unixAccept,
   unixListen,
 } from '#common/native/index.ts';
+import { removeFile } from './files.ts';
 import { openInput, openOutput, type StdioPaths } from './stdio.ts';
 
 /** The socket over which the OCI runtime hands out a terminal's master (runc's `docs/terminals.md`). */
@@ -39,7 +39,7 @@ export class ConsoleSocket {
 
   close(): void {
     close(this.#fd);
-    rmSync(this.path, { force: true });
+    removeFile(this.path);
   }
 }
 

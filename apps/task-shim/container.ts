@@ -1,5 +1,3 @@
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
 import { timestampFromDate } from '#common/timestamp.ts';
@@ -7,6 +5,7 @@ import { type Any, unpackJson } from '#common/typeurl.ts';
 import { Bundle } from './bundle.ts';
 import { Cgroup } from './cgroup.ts';
 import type { Publish } from './events.ts';
+import { writeText } from './files.ts';
 import type { ShimLog } from './log.ts';
 import { runtimeOptions } from './options.ts';
 import { readPid, TaskProcess } from './process.ts';
@@ -158,9 +157,7 @@ export class Container {
     validateIdentifier(execId, 'exec id');
     if (this.#execs.has(execId)) throw new BerthError('already_exists', `id ${execId}`);
     const spec = unpackJson<object>(request.spec, 'the process of an exec');
-    writeFileSync(this.bundle.execSpec(execId), JSON.stringify({ ...spec, terminal: request.terminal }), {
-      mode: 0o600,
-    });
+    writeText(this.bundle.execSpec(execId), JSON.stringify({ ...spec, terminal: request.terminal }));
     this.#execs.set(execId, new TaskProcess(execId, request));
     this.#context.publish('containerd.events.TaskExecAdded', { containerId: this.id, execId });
   }
@@ -280,8 +277,8 @@ export class Container {
   update(resources: Any | null): Promise<void> {
     return this.#oneByOne(async () => {
       requireState(this.init.state, 'update');
-      const file = join(this.bundle.path, 'resources.json');
-      writeFileSync(file, JSON.stringify(unpackJson(resources, 'resources')), { mode: 0o600 });
+      const file = `${this.bundle.path}/resources.json`;
+      writeText(file, JSON.stringify(unpackJson(resources, 'resources')));
       try {
         await this.#runc.update(this.id, file);
       } finally {

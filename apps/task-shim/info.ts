@@ -1,9 +1,8 @@
-import { readFileSync, writeSync } from 'node:fs';
-import { basename } from 'node:path';
-import { close, pipe, spawn, waitpid } from '#common/native/index.ts';
+import { close, pipe, readAll, spawn, waitpid, writeAll } from '#common/native/index.ts';
 import { type Any, packJson } from '#common/typeurl.ts';
 import { version } from '#common/version.ts';
 import { decode, encode } from '#common/wire/codec.ts';
+import { nameOf } from './files.ts';
 import { runtimeOptions } from './options.ts';
 import { openNull } from './stdio.ts';
 
@@ -11,15 +10,15 @@ const featuresType = 'types.containerd.io/opencontainers/runtime-spec/1/features
 
 /** `-v`. */
 export function printVersion(): void {
-  writeSync(1, `${basename(process.execPath)}:\n  Version:  ${version}\n\n`);
+  writeAll(1, Buffer.from(`${nameOf(process.execPath)}:\n  Version:  ${version}\n\n`));
 }
 
 /** `-info`: a binary RuntimeInfo, with what the OCI runtime says of itself. An Any of options may stand on stdin. */
 export function printInfo(): void {
-  const given = readFileSync(0);
+  const given = readAll(0);
   const options: Any | null = given.length === 0 ? null : decode('google.protobuf.Any', given);
   const { runtime } = runtimeOptions(options, '');
-  writeSync(
+  writeAll(
     1,
     encode('containerd.types.RuntimeInfo', {
       name: 'io.containerd.berth.v1',
@@ -38,7 +37,7 @@ function featuresOf(binary: string): { type_url: string; value: Buffer } | null 
   try {
     const pid = spawn([binary, 'features'], env, null, [devNull, writeEnd, devNull], false);
     close(writeEnd);
-    const text = readFileSync(readEnd, 'utf8');
+    const text = readAll(readEnd).toString('utf8');
     if (waitpid(pid, 0)?.exitCode !== 0) return null;
     return packJson(featuresType, JSON.parse(text));
   } finally {

@@ -1,6 +1,5 @@
-import { constants, writeSync } from 'node:fs';
 import { messageOf } from '#common/errors.ts';
-import { close, open } from '#common/native/index.ts';
+import { close, O, open, writeAll } from '#common/native/index.ts';
 
 type Fields = Readonly<Record<string, string | number>>;
 
@@ -35,9 +34,9 @@ export class ShimLog {
     const pairs = Object.entries({ time: new Date().toISOString(), level, msg: message, ...this.#fields, ...fields });
     const line = `${pairs.map(([key, value]) => `${key}=${quote(value)}`).join(' ')}\n`;
     try {
-      const fd = open(this.#path, constants.O_WRONLY | constants.O_NONBLOCK, 0);
+      const fd = open(this.#path, O.WRONLY | O.NONBLOCK, 0);
       try {
-        writeSync(fd, line);
+        writeAll(fd, Buffer.from(line));
       } finally {
         close(fd);
       }

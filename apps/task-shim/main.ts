@@ -1,9 +1,9 @@
-import { writeSync } from 'node:fs';
-import { basename } from 'node:path';
 import { messageOf } from '#common/errors.ts';
+import { writeAll } from '#common/native/index.ts';
 import { start } from './bootstrap.ts';
 import { cleanUp } from './cleanup.ts';
 import { parseCommandLine } from './command-line.ts';
+import { nameOf } from './files.ts';
 import { printInfo, printVersion } from './info.ts';
 import { serve } from './serve.ts';
 
@@ -16,6 +16,6 @@ try {
   else if (line.action === 'delete') await cleanUp(line);
   else await serve(line);
 } catch (error) {
-  writeSync(2, `${basename(process.execPath)}: ${messageOf(error)}\n`);
+  writeAll(2, Buffer.from(`${nameOf(process.execPath)}: ${messageOf(error)}\n`));
   process.exit(1);
 }

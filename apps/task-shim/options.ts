@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { type Any, sameType, typeUrls } from '#common/typeurl.ts';
 import { decode } from '#common/wire/codec.ts';
@@ -25,7 +24,7 @@ export function runtimeOptions(options: Any | null, namespace: string): RuntimeO
   return {
     runtime: {
       binary: given.binaryName || 'runc',
-      root: join(given.root || defaultRoot, namespace),
+      root: `${given.root || defaultRoot}/${namespace}`,
       systemdCgroup: given.systemdCgroup,
     },
     flags: { noPivotRoot: given.noPivotRoot, noNewKeyring: given.noNewKeyring },

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { Console, ConsoleSocket } from './console.ts';
+import { readText } from './files.ts';
 import type { Exit } from './reaper.ts';
 import type { ProcessStdio } from './runc.ts';
 import { Stdio, type StdioPaths } from './stdio.ts';
@@ -136,7 +136,7 @@ export class TaskProcess {
 }
 
 export function readPid(path: string): number {
-  const pid = Number.parseInt(readFileSync(path, 'utf8'), 10);
+  const pid = Number.parseInt(readText(path), 10);
   if (!(pid > 0)) throw new BerthError('internal', `the OCI runtime left no pid in ${path}`);
   return pid;
 }

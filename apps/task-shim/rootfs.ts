@@ -1,7 +1,7 @@
-import { dirname, join, relative } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { MNT, MS, mount, umount } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
+import { folderOf } from './files.ts';
 
 /** One mount of a Create request (`containerd.types.Mount`). */
 export interface RootfsMount {
@@ -89,7 +89,7 @@ function shorten(options: readonly string[]): { data: string; cwd: string } {
       ?.slice('lowerdir='.length)
       .split(':') ?? [];
   const cwd = commonFolder(layers);
-  const short = (path: string): string => (path.startsWith('/') ? relative(cwd, path) || '.' : path);
+  const short = (path: string): string => (path.startsWith(`${cwd}/`) ? path.slice(cwd.length + 1) : path);
   const data = options
     .map((option) => (option.startsWith('lowerdir=') ? `lowerdir=${layers.map(short).join(':')}` : option))
     .join(',');
@@ -100,8 +100,8 @@ function shorten(options: readonly string[]): { data: string; cwd: string } {
 }
 
 function commonFolder(paths: readonly string[]): string {
-  let folder = dirname(paths[0] ?? '/');
-  while (folder !== '/' && !paths.every((path) => path.startsWith(`${folder}/`))) folder = dirname(folder);
+  let folder = folderOf(paths[0] ?? '/');
+  while (folder !== '/' && !paths.every((path) => path.startsWith(`${folder}/`))) folder = folderOf(folder);
   return folder;
 }
 
@@ -116,8 +116,8 @@ export function mountRootfs(mounts: readonly RootfsMount[], rootfs: string): voi
 }
 
 function mountOne({ type, source, target, options }: RootfsMount, rootfs: string): void {
-  const path = join(rootfs, target);
-  if (path !== rootfs && !path.startsWith(`${rootfs}/`)) {
+  const path = target === '' || target === '/' ? rootfs : `${rootfs}/${target}`;
+  if (target.split('/').includes('..')) {
     throw new BerthError('invalid_argument', `mount target ${target} leaves the root file system`);
   }
   const call = parseOptions(type, options);

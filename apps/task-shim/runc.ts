@@ -1,9 +1,8 @@
-import { fstatSync, readFileSync, readSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { close, memfd, spawn } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { SavedRuntime } from './bundle.ts';
+import { readText, removeFile } from './files.ts';
 import type { Reaper } from './reaper.ts';
 import { openNull } from './stdio.ts';
 
@@ -95,7 +94,7 @@ export class Runc {
   /** Runs one command to its end and answers its stdout, which is empty where `fds` are given. */
   async #run(what: string, args: readonly string[], fds?: readonly number[]): Promise<string> {
     const { binary, root, systemdCgroup } = this.#runtime;
-    const log = join(this.#folder, `runc-${++this.#calls}.log`);
+    const log = `${this.#folder}/runc-${++this.#calls}.log`;
     const global = ['--root', root, '--log', log, '--log-format', 'json'];
     if (systemdCgroup) global.push('--systemd-cgroup');
     const own = fds === undefined ? [openNull(), memfd('stdout'), memfd('stderr')] : [];
@@ -103,8 +102,8 @@ export class Runc {
     try {
       const pid = spawn([binary, ...global, ...args], this.#env, null, fds ?? own, false);
       const { status } = await this.#reaper.exitOf(pid);
-      if (status === 0) return stdout < 0 ? '' : readAll(stdout);
-      const said = lastError(log) || (stderr < 0 ? '' : readAll(stderr).trim()) || `exit status ${status}`;
+      if (status === 0) return stdout < 0 ? '' : readMemory(stdout);
+      const said = lastError(log) || (stderr < 0 ? '' : readMemory(stderr).trim()) || `exit status ${status}`;
       throw new BerthError('unknown', `${what}: ${said}`);
     } catch (error) {
       if (!hasErrno(error, 'ENOENT', 'EACCES')) throw error;
@@ -113,7 +112,7 @@ export class Runc {
       });
     } finally {
       for (const fd of own) close(fd);
-      rmSync(log, { force: true });
+      removeFile(log);
     }
   }
 }
@@ -122,7 +121,7 @@ export class Runc {
 function lastError(path: string): string {
   let message = '';
   try {
-    for (const line of readFileSync(path, 'utf8').split('\n')) {
+    for (const line of readText(path).split('\n')) {
       if (!line.startsWith('{')) continue;
       const entry = JSON.parse(line) as { level?: string; msg?: string };
       if (entry.level === 'error') message = entry.msg?.trim() ?? '';
@@ -133,7 +132,7 @@ function lastError(path: string): string {
   return message;
 }
 
-function readAll(fd: number): string {
-  const buffer = Buffer.allocUnsafe(fstatSync(fd).size);
-  return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0));
+/** From its start, wherever the writer has left the shared position. */
+function readMemory(fd: number): string {
+  return readText(`/proc/self/fd/${fd}`);
 }

@@ -1,12 +1,11 @@
-import { closeSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { BerthError, messageOf } from '#common/errors.ts';
-import { prctlSubreaper } from '#common/native/index.ts';
+import { close, prctlSubreaper, writeAll } from '#common/native/index.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { readinessFd, ready } from './bootstrap.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
 import { EventForwarder } from './events.ts';
+import { folderOf, readText, removeFile, writeKernelFile } from './files.ts';
 import { ShimLog } from './log.ts';
 import { Reaper } from './reaper.ts';
 import { TaskService } from './service.ts';
@@ -24,11 +23,11 @@ export async function serve(line: CommandLine): Promise<void> {
   try {
     await compose(line, log);
   } catch (error) {
-    writeSync(readinessFd, messageOf(error));
+    writeAll(readinessFd, Buffer.from(messageOf(error)));
     process.exit(1);
   }
-  writeSync(readinessFd, ready);
-  closeSync(readinessFd);
+  writeAll(readinessFd, Buffer.from(ready));
+  close(readinessFd);
 }
 
 async function compose(line: CommandLine, log: ShimLog): Promise<void> {
@@ -44,7 +43,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   const shutdown = async (): Promise<void> => {
     if (ending) return;
     ending = true;
-    rmSync(socket, { force: true });
+    removeFile(socket);
     await events.drain(lastEventsMs);
     await server.close({ graceMs: 200 });
     process.exit(0);
@@ -53,7 +52,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   const service = new TaskService(
     {
       namespace: line.namespace,
-      socketPath: () => join(dirname(socket), `pty-${process.pid}-${++terminals}`),
+      socketPath: () => `${folderOf(socket)}/pty-${process.pid}-${++terminals}`,
       reaper,
       publish: events.publish,
       log,
@@ -87,8 +86,8 @@ function eventAddress({ address }: CommandLine): string {
 function raiseOomScore(): void {
   const path = '/proc/self/oom_score_adj';
   try {
-    const own = Number(readFileSync(path, 'utf8'));
-    writeFileSync(path, String(Math.min(own + 1, 1000)));
+    const own = Number(readText(path));
+    writeKernelFile(path, String(Math.min(own + 1, 1000)));
   } catch (error) {
     throw BerthError.from(error, 'adjust the OOM score');
   }

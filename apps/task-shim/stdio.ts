@@ -1,7 +1,7 @@
-import { constants, fstatSync, statSync } from 'node:fs';
 import { BerthError } from '#common/errors.ts';
-import { close, open, setNonblock } from '#common/native/index.ts';
+import { close, O, open, setNonblock } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
+import { type FileKind, kindOf } from './files.ts';
 
 /** Where a process's stdio goes, as Create and Exec name it. Empty: /dev/null. */
 export interface StdioPaths {
@@ -10,8 +10,6 @@ export interface StdioPaths {
   readonly stderr: string;
   readonly terminal: boolean;
 }
-
-const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
 /**
  * The stdio of a process without a terminal: the client's FIFOs themselves, nothing is copied.
@@ -76,17 +74,17 @@ export class Stdio {
 }
 
 export function openNull(): number {
-  return open('/dev/null', O_RDWR, 0);
+  return open('/dev/null', O.RDWR, 0);
 }
 
 /** `holder` is a write end that keeps the FIFO from ending; both are reported to `keep`. */
 export function openInput(uri: string, keep: (fd: number) => number): { child: number; holder?: number } {
   if (uri === '') return { child: keep(openNull()) };
   const path = pathOf(uri);
-  const isFifo = statOf(path).isFIFO();
-  const child = keep(openNamed(path, O_RDONLY | (isFifo ? O_NONBLOCK : 0)));
+  const isFifo = kindOfNamed(path) === 'fifo';
+  const child = keep(openNamed(path, O.RDONLY | (isFifo ? O.NONBLOCK : 0)));
   if (!isFifo) return { child };
-  const holder = keep(openNamed(path, O_WRONLY | O_NONBLOCK));
+  const holder = keep(openNamed(path, O.WRONLY | O.NONBLOCK));
   setNonblock(child, false);
   return { child, holder };
 }
@@ -95,11 +93,10 @@ export function openInput(uri: string, keep: (fd: number) => number): { child: n
 export function openOutput(uri: string, keep: (fd: number) => number): { child: number; keeper?: number } {
   if (uri === '') return { child: keep(openNull()) };
   const path = pathOf(uri);
-  if (uri.startsWith('file://')) return { child: keep(openNamed(path, O_WRONLY | O_APPEND | O_CREAT)) };
-  if (!statOf(path).isFIFO()) return { child: keep(openNamed(path, O_WRONLY | O_APPEND)) };
-  const keeper = keep(openNamed(path, O_RDONLY | O_NONBLOCK));
-  if (!fstatSync(keeper).isFIFO()) throw new BerthError('failed_precondition', `stdio ${path} changed its type`);
-  return { child: keep(openNamed(path, O_WRONLY)), keeper };
+  if (uri.startsWith('file://')) return { child: keep(openNamed(path, O.WRONLY | O.APPEND | O.CREAT)) };
+  if (kindOfNamed(path) !== 'fifo') return { child: keep(openNamed(path, O.WRONLY | O.APPEND)) };
+  const keeper = keep(openNamed(path, O.RDONLY | O.NONBLOCK));
+  return { child: keep(openNamed(path, O.WRONLY)), keeper };
 }
 
 function pathOf(uri: string): string {
@@ -109,9 +106,9 @@ function pathOf(uri: string): string {
   throw new BerthError('unimplemented', `stdio ${uri}: only FIFO paths and file:// are supported`);
 }
 
-function statOf(path: string): ReturnType<typeof statSync> & object {
+function kindOfNamed(path: string): FileKind {
   try {
-    return statSync(path);
+    return kindOf(path);
   } catch (error) {
     throw missing(error, path);
   }

@@ -56,5 +56,21 @@ export const LOCK = { SHARED: 1, EXCLUSIVE: 2, UNLOCK: 8 } as const;
 /** Bit numbers in the mask of getCapEffective (capabilities(7)). */
 export const CAP = { SYS_ADMIN: 21n, SYS_RESOURCE: 24n, MKNOD: 27n } as const;
 
-/** open(2) flags that node:fs doesn't name. */
-export const O = { PATH: 0x200000, CLOEXEC: 0x80000 } as const;
+/** open(2) flags; node:fs has those that Node knows under `constants`. */
+export const O = {
+  RDONLY: 0,
+  WRONLY: 1,
+  RDWR: 2,
+  CREAT: 0o100,
+  EXCL: 0o200,
+  TRUNC: 0o1000,
+  APPEND: 0o2000,
+  NONBLOCK: 0o4000,
+  DIRECTORY: 0o200000,
+  NOFOLLOW: 0o400000,
+  CLOEXEC: 0o2000000,
+  PATH: 0o10000000,
+} as const;
+
+/** The file type in st_mode. */
+export const S = { IFMT: 0o170000, IFIFO: 0o010000, IFCHR: 0o020000, IFDIR: 0o040000, IFREG: 0o100000 } as const;

@@ -4,9 +4,7 @@
  * Every failure throws a Node-style Error with `code` ('ENOENT'), `errno` (negative), `syscall` and
  * mostly `path`; `BerthError.from` maps it. Calls are synchronous and short unless they say otherwise.
  */
-import { dirname, join } from 'node:path';
-
-export { CAP, EPOLL, LOCK, MNT, MS, O, RESOLVE, SPLICE, W } from './constants.ts';
+export { CAP, EPOLL, LOCK, MNT, MS, O, RESOLVE, S, SPLICE, W } from './constants.ts';
 
 /** What waitpid(2) collected. One of `exitCode` and `signal` is set for an ended process. */
 export interface WaitStatus {
@@ -47,6 +45,22 @@ export interface Native {
   /** openat2(2) with O_CLOEXEC; `dirfd` -100 is the working directory; `resolve` from RESOLVE. */
   openat2(dirfd: number, path: string, flags: number, mode: number, resolve: number): number;
   close(fd: number): void;
+  /*
+   * Plain file calls, for the one program that can't afford to load node:fs: the shim. Use node:fs elsewhere.
+   */
+
+  /** Everything from the current position to the end; waits for a pipe's writers. */
+  readAll(fd: number): Buffer;
+  /** Writes all of it; waits where the descriptor does. */
+  writeAll(fd: number, bytes: Uint8Array): void;
+  /** `st_mode` of what the path leads to. */
+  fileMode(path: string): number;
+  /** The names of the folders in a folder. */
+  folders(path: string): string[];
+  mkdir(path: string, mode: number): void;
+  rename(from: string, to: string): void;
+  unlink(path: string): void;
+
   /** A second descriptor of the same open file, close-on-exec. */
   dup(fd: number): number;
   /** pipe2(2), always close-on-exec: [read end, write end]. */
@@ -149,13 +163,18 @@ export interface Native {
   eventfdDrain(fd: number): number;
 }
 
-/** A compiled program finds the addon beside its executable; source finds it in the tree's dist/. */
+/**
+ * A compiled program finds the addon beside its executable; source finds it in the tree's dist/.
+ * Without node:path, which would take a twentieth of an idle shim's memory.
+ */
 function addonPath(): string {
   const override = process.env.BERTH_NATIVE;
   if (override) return override;
   const compiled = import.meta.dirname.startsWith('/$bunfs');
-  const folder = compiled ? dirname(process.execPath) : join(import.meta.dirname, '../../../dist');
-  return join(folder, 'berth-native.node');
+  const folder = compiled
+    ? process.execPath.slice(0, process.execPath.lastIndexOf('/'))
+    : `${import.meta.dirname}/../../../dist`;
+  return `${folder}/berth-native.node`;
 }
 
 function load(): Native {
@@ -182,6 +201,13 @@ export const {
   open,
   openat2,
   close,
+  readAll,
+  writeAll,
+  fileMode,
+  folders,
+  mkdir,
+  rename,
+  unlink,
   dup,
   pipe,
   memfd,

@@ -9,6 +9,7 @@
 #define NAPI_VERSION 8
 #include <node_api.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -337,6 +338,95 @@ static napi_value n_close(napi_env env, napi_callback_info info) {
   ARGS(1);
   INT(fd, 0);
   return done(env, close(fd), "close", NULL);
+}
+
+static napi_value n_read_all(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  size_t size = 4096, length = 0;
+  char *bytes = malloc(size);
+  ssize_t rc = 0;
+  while (bytes != NULL) {
+    rc = read(fd, bytes + length, size - length);
+    if (rc < 0 && errno == EINTR) continue;
+    if (rc <= 0) break;
+    length += (size_t)rc;
+    if (length < size) continue;
+    char *larger = realloc(bytes, size *= 2);
+    if (larger == NULL) free(bytes);
+    bytes = larger;
+  }
+  if (bytes == NULL) return fail_with(env, ENOMEM, "malloc", NULL);
+  napi_value buffer = NULL;
+  if (rc < 0)
+    fail(env, "read", NULL);
+  else
+    napi_create_buffer_copy(env, length, bytes, NULL, &buffer);
+  free(bytes);
+  return buffer;
+}
+
+static napi_value n_write_all(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  INT(fd, 0);
+  void *data = NULL;
+  size_t length = 0, written = 0;
+  if (napi_get_buffer_info(env, argv[1], &data, &length) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a Buffer is required");
+    return NULL;
+  }
+  while (written < length) {
+    ssize_t rc = write(fd, (char *)data + written, length - written);
+    if (rc < 0 && errno == EINTR) continue;
+    if (rc < 0) return fail(env, "write", NULL);
+    written += (size_t)rc;
+  }
+  return undefined(env);
+}
+
+static napi_value n_file_mode(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  struct stat status;
+  return stat(path, &status) < 0 ? fail(env, "stat", path) : number(env, status.st_mode);
+}
+
+static napi_value n_folders(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  DIR *folder = opendir(path);
+  if (folder == NULL) return fail(env, "opendir", path);
+  napi_value array;
+  napi_create_array(env, &array);
+  uint32_t index = 0;
+  for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+    if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    napi_value name;
+    napi_create_string_utf8(env, entry->d_name, NAPI_AUTO_LENGTH, &name);
+    napi_set_element(env, array, index++, name);
+  }
+  closedir(folder);
+  return array;
+}
+
+static napi_value n_mkdir(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  INT(mode, 1);
+  return done(env, mkdir(path, (mode_t)mode), "mkdir", path);
+}
+
+static napi_value n_rename(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(from, 0);
+  STRING(to, 1);
+  return done(env, rename(from, to), "rename", from);
+}
+
+static napi_value n_unlink(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  return done(env, unlink(path), "unlink", path);
 }
 
 static napi_value n_dup(napi_env env, napi_callback_info info) {
@@ -1049,6 +1139,13 @@ static const struct {
     {"open", n_open},
     {"openat2", n_openat2},
     {"close", n_close},
+    {"readAll", n_read_all},
+    {"writeAll", n_write_all},
+    {"fileMode", n_file_mode},
+    {"folders", n_folders},
+    {"mkdir", n_mkdir},
+    {"rename", n_rename},
+    {"unlink", n_unlink},
     {"dup", n_dup},
     {"pipe", n_pipe},
     {"memfd", n_memfd},
