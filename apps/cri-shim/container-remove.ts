@@ -15,8 +15,7 @@ export async function removeKnownContainer(rt: Runtime, container: Container): P
   await stopContainer(rt, container, 0);
   await rt.queue.run(id, async () => {
     if (!rt.containers.has(id)) return;
-    // A start that failed while berthd was away may have left one.
-    if (container.status.reason === 'StartError') await discardTask(rt.core, id);
+    if (container.hasTask) await discardTask(rt.core, id);
     await rt.logs.detach(id);
     await rt.stdio.remove(id);
     await rt.core.removeSnapshot(id);

@@ -43,7 +43,11 @@ async function run(rt: Runtime, container: Container): Promise<void> {
   undo.add('detach the log', () => rt.logs.detach(id));
   await attachLog(rt, container, stdio);
   const rootfs = container.rootfs ?? (await rt.core.snapshotMounts(id));
-  undo.add('discard the task', () => discardTask(rt.core, id));
+  undo.add('discard the task', async () => {
+    await discardTask(rt.core, id);
+    container.hasTask = false;
+  });
+  container.hasTask = true;
   container.pid = await rt.core.createTask({ id, rootfs, terminal: tty, ...stdio });
   // The start is stored beside it, not after it: exits are handled behind us in the queue, never before.
   const [started, stored] = await Promise.allSettled([

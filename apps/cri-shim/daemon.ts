@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { lockDirectory } from '#common/directory-lock.ts';
 import { messageOf } from '#common/errors.ts';
 import { healthService } from '#common/grpc/health.ts';
 import { GrpcServer } from '#common/grpc/server.ts';
@@ -12,7 +13,6 @@ import { PluginRunner } from './cni/plugin.ts';
 import { ResultCache } from './cni/result-cache.ts';
 import type { CriConfig } from './config.ts';
 import { Core, coreNamespace } from './core-client/core.ts';
-import { lockDirectory } from './directory-lock.ts';
 import { TaskExecutor } from './exec/task-executor.ts';
 import { CoreImageService } from './images/core-image-service.ts';
 import { imageService } from './images/service.ts';

@@ -18,7 +18,7 @@ import {
 import { Sandbox } from './store/sandbox.ts';
 import { type Orphans, orphans } from './sweep.ts';
 import { discardTask } from './task-discard.ts';
-import { containerExited, sandboxExited, unseenExit } from './task-exit.ts';
+import { containerExited, freeSandboxTask, sandboxExited, unseenExit } from './task-exit.ts';
 import { now } from './time.ts';
 
 /** Objects that are looked at side by side, and how long each may take. */
@@ -63,18 +63,16 @@ async function restoreSandbox(rt: Runtime, record: CoreRecord, task?: CoreTask):
   const status = decodeRecord<SandboxStatus>(record.extensions, extensions.sandboxStatus, record.id);
   if (status.startedAt === undefined) return await removeUnfinished(rt, metadata);
   const sandbox = new Sandbox(metadata, status);
+  sandbox.hasTask = task !== undefined;
   rt.sandboxes.add(sandbox);
   rt.sandboxNames.restore(metadata.name, sandbox.id, Number(BigInt(metadata.createdAt) / 1_000_000n));
-  if (status.exitedAt !== undefined) {
-    if (task !== undefined) await discardTask(rt.core, sandbox.id);
-    return;
-  }
+  if (status.exitedAt !== undefined) return await freeSandboxTask(rt, sandbox);
   switch (task?.status) {
     case 'STOPPED':
       return await sandboxExited(rt, sandbox, task);
     case 'CREATED':
     case undefined:
-      if (task !== undefined) await discardTask(rt.core, sandbox.id);
+      await freeSandboxTask(rt, sandbox);
       return await updateSandbox(rt, sandbox, { exitedAt: now() });
     default:
       sandbox.pid = task?.pid ?? 0;
@@ -98,26 +96,40 @@ async function restoreContainer(rt: Runtime, record: CoreRecord, task?: CoreTask
   const metadata = decodeRecord<ContainerMetadata>(record.extensions, extensions.container, record.id);
   const status = decodeRecord<ContainerStatus>(record.extensions, extensions.containerStatus, record.id);
   const container = new Container(metadata, status, { process: record.spec().process });
+  container.hasTask = task !== undefined;
   rt.containers.add(container);
   rt.containerNames.restore(metadata.name, container.id, Number(BigInt(metadata.createdAt) / 1_000_000n));
 
   if (status.finishedAt !== undefined) {
     // The end was stored after all output had been taken over: only freeing was left to do.
-    if (task !== undefined) await discardTask(rt.core, container.id);
-    if (rt.stdio.exists(container.id)) await containerExited(rt, container, unseenExit());
-    return;
+    await freeTask(rt, container);
+    return await dropLog(rt, container);
   }
   if (task?.status === 'CREATED' || (task === undefined && status.startedAt === undefined)) {
-    if (task !== undefined) await discardTask(rt.core, container.id);
-    await rt.stdio.remove(container.id);
+    await freeTask(rt, container);
+    await dropLog(rt, container);
     if (status.startedAt !== undefined) await containerExited(rt, container, unseenExit());
     return;
   }
-  await resumeLog(rt, container);
+  // After a reboot the FIFOs are gone with the tasks.
+  if (task !== undefined || rt.stdio.exists(container.id)) await resumeLog(rt, container);
   if (task === undefined) return await containerExited(rt, container, unseenExit());
   if (status.startedAt === undefined) await updateContainer(rt, container, { startedAt: now() });
   if (task.status === 'STOPPED') return await containerExited(rt, container, task);
   container.pid = task.pid;
+}
+
+async function freeTask(rt: Runtime, container: Container): Promise<void> {
+  if (container.hasTask) await discardTask(rt.core, container.id);
+  container.hasTask = false;
+}
+
+/** Lets go of a log that nobody writes to any more, if the crash left it. */
+async function dropLog(rt: Runtime, container: Container): Promise<void> {
+  if (!rt.stdio.exists(container.id)) return;
+  await resumeLog(rt, container);
+  await rt.logs.detach(container.id);
+  await rt.stdio.remove(container.id);
 }
 
 /** A log that can't be written must not keep the container from being known. */

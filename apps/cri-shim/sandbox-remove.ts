@@ -2,6 +2,7 @@ import { removeKnownContainer } from './container-remove.ts';
 import type { Runtime } from './runtime.ts';
 import { stopKnownSandbox } from './sandbox-stop.ts';
 import type { Sandbox } from './store/sandbox.ts';
+import { freeSandboxTask } from './task-exit.ts';
 
 /** RemovePodSandbox: stops the pod if need be and removes it with all its containers. An unknown pod is no error. */
 export async function removeSandbox(rt: Runtime, id: string): Promise<void> {
@@ -17,6 +18,7 @@ export async function removeSandbox(rt: Runtime, id: string): Promise<void> {
 async function forget(rt: Runtime, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
   if (!rt.sandboxes.has(id)) return;
+  await freeSandboxTask(rt, sandbox);
   await rt.core.removeSnapshot(id);
   await rt.files.remove(id);
   await rt.core.deleteRecord(id);

@@ -104,6 +104,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
 
   operation.stage('attaching to the network, creating the task');
   undo.add('discard the task', () => discardTask(rt.core, id));
+  sandbox.hasTask = true;
   const attachment = podAttachment(metadata);
   if (attachment !== undefined) {
     undo.add('detach from the network', () => rt.network.detach(attachment));

@@ -1,3 +1,5 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { snapshotLabel } from './container-create.ts';
 import type { Runtime } from './runtime.ts';
 
@@ -7,7 +9,7 @@ export interface Orphans {
   readonly pods: readonly string[];
   /** Pods that are attached to the network. */
   readonly attachments: readonly string[];
-  /** Containers with FIFOs. */
+  /** Containers with FIFOs or log journals. */
   readonly stdio: readonly string[];
   /** Containers with a root file system. */
   readonly snapshots: readonly string[];
@@ -16,16 +18,17 @@ export interface Orphans {
 /** Looks for orphans; called before requests are served, so that nothing new is taken for one. */
 export async function orphans(rt: Runtime, recorded: ReadonlySet<string>): Promise<Orphans> {
   const unknown = (ids: Iterable<string>) => [...ids].filter((id) => /^[0-9a-f]{64}$/.test(id) && !recorded.has(id));
-  const [pods, attachments, stdio, snapshots] = await Promise.all([
+  const [pods, attachments, stdio, journals, snapshots] = await Promise.all([
     rt.files.ids(),
     rt.network.attachedIds(),
     rt.stdio.ids(),
+    readdir(journalsOf(rt)).catch(() => []),
     rt.core.listSnapshots(snapshotLabel),
   ]);
   return {
     pods: unknown(pods),
     attachments: unknown(attachments),
-    stdio: unknown(stdio),
+    stdio: unknown(new Set([...stdio, ...journals])),
     snapshots: unknown(snapshots.map(({ key }) => key)),
   };
 }
@@ -50,6 +53,16 @@ export async function sweep(rt: Runtime, found: Orphans): Promise<void> {
       await rt.files.remove(id);
     });
   }
-  for (const id of found.stdio) await attempt(id, 'FIFOs', () => rt.stdio.remove(id));
+  for (const id of found.stdio) {
+    await attempt(id, 'output', async () => {
+      await rt.stdio.remove(id);
+      await rm(join(journalsOf(rt), id), { recursive: true, force: true });
+    });
+  }
   for (const id of found.snapshots) await attempt(id, 'a root file system', () => rt.core.removeSnapshot(id));
+}
+
+/** Where the log manager keeps what isn't in a log yet, by container. */
+function journalsOf({ config }: Runtime): string {
+  return join(config.state, 'logs');
 }

@@ -4,6 +4,7 @@ import type { Runtime } from './runtime.ts';
 import { updateContainer, updateSandbox } from './status-update.ts';
 import type { Container } from './store/container.ts';
 import type { Sandbox } from './store/sandbox.ts';
+import { discardTask } from './task-discard.ts';
 
 /** How long the end of a container waits for its output when a process that outlived it still holds the FIFO. */
 const drainMs = 2_000;
@@ -33,6 +34,7 @@ export async function containerExited(rt: Runtime, container: Container, exit: S
       rt.log.info({ id: container.id, exitCode: exit.exitCode }, 'container exited');
     }
     await rt.core.deleteTask(container.id);
+    container.hasTask = false;
     await rt.logs.detach(container.id);
     await rt.stdio.remove(container.id);
   });
@@ -40,9 +42,25 @@ export async function containerExited(rt: Runtime, container: Container, exit: S
 
 /** A pod's pause process has ended: the pod is no longer ready. Its network stays until StopPodSandbox. */
 export async function sandboxExited(rt: Runtime, sandbox: Sandbox, exit: TaskExit): Promise<void> {
-  if (sandbox.status.exitedAt === undefined) {
-    await updateSandbox(rt, sandbox, { exitedAt: exit.exitedAt.toString() });
-    rt.log.info({ id: sandbox.id }, 'pod sandbox exited');
-  }
-  await rt.core.deleteTask(sandbox.id);
+  await rt.queue.run(taskKey(sandbox), async () => {
+    if (sandbox.status.exitedAt === undefined) {
+      await updateSandbox(rt, sandbox, { exitedAt: exit.exitedAt.toString() });
+      rt.log.info({ id: sandbox.id }, 'pod sandbox exited');
+    }
+    if (sandbox.hasTask) await rt.core.deleteTask(sandbox.id);
+    sandbox.hasTask = false;
+  });
+}
+
+/** Frees what is left of a pod's task, once nobody else is at it. */
+export async function freeSandboxTask(rt: Runtime, sandbox: Sandbox): Promise<void> {
+  await rt.queue.run(taskKey(sandbox), async () => {
+    if (sandbox.hasTask) await discardTask(rt.core, sandbox.id);
+    sandbox.hasTask = false;
+  });
+}
+
+/** Not the pod's own key: under that StopPodSandbox waits for the end. */
+function taskKey({ id }: Sandbox): string {
+  return `task:${id}`;
 }

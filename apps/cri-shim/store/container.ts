@@ -14,6 +14,8 @@ export class Container {
   readonly rootfs: SnapshotMounts | undefined;
   /** Process id of the container's first process; 0 when it doesn't run. */
   pid = 0;
+  /** The core may hold a task of it, running or ended. Its record must not go before. */
+  hasTask = false;
   /** The kernel ended a process of it for lack of memory; the exit that follows says whether that was the first one. */
   oomSeen = false;
   /** The stop signal was sent: once is enough, however many calls wait. */

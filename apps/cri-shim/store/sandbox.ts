@@ -8,6 +8,8 @@ export class Sandbox {
   status: SandboxStatus;
   /** Process id of the pause container; 0 when it doesn't run. */
   pid = 0;
+  /** The core may hold a task of it, running or ended. Its record must not go before. */
+  hasTask = false;
   readonly #exit = Promise.withResolvers<void>();
 
   constructor(metadata: SandboxMetadata, status: SandboxStatus) {
