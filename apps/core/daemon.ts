@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { lockDirectory } from '#common/directory-lock.ts';
 import { BerthError } from '#common/errors.ts';
 import type { Service } from '#common/grpc/adapter.ts';
 import { healthService } from '#common/grpc/health.ts';
@@ -9,7 +10,6 @@ import { version } from '#common/version.ts';
 import type { CoreConfig } from './config.ts';
 import { containersService } from './containers/service.ts';
 import { contentService } from './content/service.ts';
-import { lockDirectory } from './directory-lock.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventsService } from './events/service.ts';
 import { imagesService } from './images/service.ts';
