@@ -1,6 +1,7 @@
 import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
+import { Children } from '#common/child/children.ts';
+import { type RunResult, runProgram } from '#common/child/run-program.ts';
 import { BerthError, type Code } from '#common/errors.ts';
 
 export type CniCommand = 'ADD' | 'DEL' | 'CHECK';
@@ -25,6 +26,7 @@ const maxOutput = 4 << 20;
 export class PluginRunner {
   readonly #dirs: readonly string[];
   readonly #timeoutMs: number;
+  readonly #children = new Children();
 
   constructor(dirs: readonly string[], timeoutMs = 90_000) {
     this.#dirs = dirs;
@@ -60,9 +62,21 @@ export class PluginRunner {
    */
   async run(run: PluginRun): Promise<unknown> {
     const path = await this.find(run.type);
-    const result = await execa(path, {
+    const what = `CNI plugin "${run.type}" ${run.command} for ${run.containerId}`;
+    const result = await this.#execute(path, run).catch((error: unknown) => {
+      throw BerthError.from(error, what);
+    });
+    if (result.stopped) throw new BerthError('deadline_exceeded', `${what} took more than ${this.#timeoutMs} ms`);
+    if (result.code !== 0) throw pluginError(what, result);
+    const output = result.stdout.toString('utf8');
+    return output.trim() === '' ? undefined : parse(output, what);
+  }
+
+  #execute(path: string, run: PluginRun): Promise<RunResult> {
+    return runProgram(this.#children, [path], {
       input: run.input,
       env: {
+        ...process.env,
         CNI_COMMAND: run.command,
         CNI_CONTAINERID: run.containerId,
         CNI_NETNS: run.netns,
@@ -70,16 +84,10 @@ export class PluginRunner {
         CNI_ARGS: run.args.map(([key, value]) => `${key}=${value}`).join(';'),
         CNI_PATH: this.#dirs.join(':'),
       },
-      reject: false,
-      timeout: this.#timeoutMs,
-      killSignal: 'SIGKILL',
-      maxBuffer: maxOutput,
+      timeoutMs: this.#timeoutMs,
+      maxOutput,
       cwd: '/',
     });
-    const what = `CNI plugin "${run.type}" ${run.command} for ${run.containerId}`;
-    if (result.timedOut) throw new BerthError('deadline_exceeded', `${what} took more than ${this.#timeoutMs} ms`);
-    if (result.failed) throw pluginError(what, result);
-    return result.stdout.trim() === '' ? undefined : parse(result.stdout, what);
   }
 }
 
@@ -92,20 +100,17 @@ function parse(text: string, what: string): unknown {
 }
 
 /** A plugin says on stdout what went wrong, with a code (CNI specification, section 5: error). */
-function pluginError(
-  what: string,
-  result: { readonly stdout: string; readonly stderr: string; readonly shortMessage?: string | undefined },
-): BerthError {
+function pluginError(what: string, { stdout, stderr, code, signal }: RunResult): BerthError {
   let reported: { code?: unknown; msg?: unknown; details?: unknown } = {};
   try {
-    const parsed: unknown = JSON.parse(result.stdout);
+    const parsed: unknown = JSON.parse(stdout.toString('utf8'));
     if (typeof parsed === 'object' && parsed !== null) reported = parsed;
   } catch {
     // No error document: its stderr has to do.
   }
   const parts = [reported.msg, reported.details].filter((part) => typeof part === 'string' && part !== '');
-  const message =
-    parts.length > 0 ? parts.join('; ') : result.stderr.trim().slice(-2048) || result.shortMessage || 'it failed';
+  const how = signal === null ? `it ended with ${code}` : `it was killed by signal ${signal}`;
+  const message = parts.length > 0 ? parts.join('; ') : stderr.toString('utf8').trim().slice(-2048) || how;
   return new BerthError(codeOf(reported.code), `${what}: ${message}`);
 }
 
