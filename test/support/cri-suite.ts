@@ -144,13 +144,17 @@ export class CriSuite {
  * fails shows the end of both logs.
  *
  * @param network tells the networks of files apart: 0–255
+ * @param settings further keys of cri.toml
  */
-export function useCri(network: number, settings: Readonly<Record<string, unknown>> = {}): CriSuite {
+export function useCri(
+  network: number,
+  settings: (dir: string) => Readonly<Record<string, unknown>> = () => ({}),
+): CriSuite {
   const suite = new CriSuite();
   beforeAll(async () => {
     suite.dir = scratchDir();
     suite.cgroup = suite.dir.slice(suite.dir.lastIndexOf('/') + 1).toLowerCase();
-    suite.berth = await startBerth({ dir: suite.dir, network, settings });
+    suite.berth = await startBerth({ dir: suite.dir, network, settings: settings(suite.dir) });
     suite.cri = suite.berth.clients();
     using core = suite.berth.berthd.clients('k8s.io');
     await importImage(core, busyboxImage(), busybox);
