@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process';
-import type { Readable } from 'node:stream';
+import { Socket } from 'node:net';
+import type { Child, Children } from '#common/child/children.ts';
 import { BerthError } from '#common/errors.ts';
+import { close, pipe, setNonblock } from '#common/native/index.ts';
 
 /** What our own shim writes on descriptor 3 once it listens; anything else is its complaint. */
 const READY = 'ready';
@@ -17,8 +18,10 @@ const LEAN = {
 };
 
 export interface ServeOptions {
+  /** The shim's absolute path, then its arguments. */
+  readonly argv: readonly string[];
   readonly cwd: string;
-  readonly env: Record<string, string>;
+  readonly env: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -29,41 +32,46 @@ export interface ServeOptions {
  * outlives us.
  * @throws internal with the shim's complaint; deadline_exceeded; canceled.
  */
-export async function serveShim(binary: string, args: readonly string[], options: ServeOptions): Promise<void> {
-  const { cwd, env, timeoutMs, signal } = options;
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const child = spawn(binary, args, {
-    cwd,
-    env: { ...env, ...LEAN },
-    detached: true,
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
-  });
-  child.unref();
-  const readiness = child.stdio[3] as Readable;
-  const fail = (error: unknown) => {
-    child.kill('SIGKILL');
-    reject(BerthError.from(error, `shim ${binary}`));
-  };
-  let said = '';
-  readiness.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
-  readiness.on('error', () => {});
-  readiness.on('close', () => {
-    if (said === READY) resolve();
-    else fail(new BerthError('internal', said || 'it ended before it was ready'));
-  });
-  child.on('error', fail);
-  const late = () => fail(new BerthError('deadline_exceeded', `not ready within ${timeoutMs / 1000} s`));
-  const timer = setTimeout(late, timeoutMs);
-  const onAbort = () => fail(signal?.reason);
-  signal?.addEventListener('abort', onAbort, { once: true });
-  if (signal?.aborted) onAbort();
+export async function serveShim(children: Children, options: ServeOptions): Promise<void> {
+  const { argv, cwd, env, timeoutMs, signal } = options;
+  const [readEnd, writeEnd] = pipe(0);
+  setNonblock(readEnd, true);
+  const readiness = new Socket({ fd: readEnd, readable: true, writable: false });
+  const timeout = AbortSignal.timeout(timeoutMs);
+  let child: Child | undefined;
   try {
-    await promise;
+    try {
+      const fds = ['null', 'null', 'null', writeEnd] as const;
+      child = children.start(argv, { cwd, env: { ...env, ...LEAN }, fds });
+    } finally {
+      close(writeEnd);
+    }
+    const said = await textOf(readiness, signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+    if (said !== READY) throw new BerthError('internal', said || 'it ended before it was ready');
+  } catch (error) {
+    child?.kill();
+    throw BerthError.from(error, `shim ${argv[0]}`);
   } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
     readiness.destroy();
+  }
+}
+
+/** All that comes out of the stream until its end. @throws canceled, deadline_exceeded by the signal. */
+async function textOf(stream: Socket, signal: AbortSignal): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  let text = '';
+  stream.setEncoding('utf8');
+  stream.on('data', (chunk: string) => {
+    text += chunk;
+  });
+  stream.on('error', () => {});
+  stream.once('close', () => resolve(text));
+  const onAbort = () => reject(BerthError.from(signal.reason, 'waiting for it to be ready'));
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await promise;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }

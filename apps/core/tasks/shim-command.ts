@@ -1,5 +1,7 @@
 import { basename } from 'node:path';
-import { BerthError } from '#common/errors.ts';
+import { Children } from '#common/child/children.ts';
+import { type RunOptions, type RunResult, runProgram } from '#common/child/run-program.ts';
+import { BerthError, type Code, messageOf } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampNow } from '#common/timestamp.ts';
 import type { Any } from '#common/typeurl.ts';
@@ -7,7 +9,6 @@ import { decode, encode } from '#common/wire/codec.ts';
 import { type Bootstrap, parseBootstrap, TASK_API_VERSION } from './bootstrap.ts';
 import type { Bundle } from './bundle.ts';
 import { type Exit, KILLED } from './exit.ts';
-import { type CommandResult, runCommand } from './run-command.ts';
 import { serveShim } from './serve-shim.ts';
 import { shimSocketPath } from './shim-socket.ts';
 
@@ -25,6 +26,8 @@ export interface ShimSurroundings {
 
 const START_TIMEOUT_MS = 30_000;
 const DELETE_TIMEOUT_MS = 30_000;
+/** Bytes of each output that are kept. */
+const OUTPUT_LIMIT = 1 << 20;
 /** What a shim built against containerd 2.3 or newer says when it gets no BootstrapParams. */
 const WANTS_PARAMS = /deprecated (bootstrap )?API/;
 
@@ -34,6 +37,7 @@ const OWN_SHIM = 'containerd-shim-berth-v1';
 /** `SHIM … start` and `SHIM … delete`. */
 export class ShimCommand {
   readonly #around: ShimSurroundings;
+  readonly #children = new Children();
   /** Shims that were found to want BootstrapParams on stdin. */
   readonly #wantParams = new Set<string>();
 
@@ -76,8 +80,8 @@ export class ShimCommand {
     const { address, socketDir } = this.#around;
     const socket = shimSocketPath(socketDir, address, bundle.namespace, bundle.id);
     const env = this.#environment(bundle);
-    const args = [...this.#flags(bundle), '-socket', socket, 'serve'];
-    await serveShim(binary, args, { cwd: bundle.path, env, timeoutMs: START_TIMEOUT_MS, signal });
+    const argv = [binary, ...this.#flags(bundle), '-socket', socket, 'serve'];
+    await serveShim(this.#children, { argv, cwd: bundle.path, env, timeoutMs: START_TIMEOUT_MS, signal });
     return { version: TASK_API_VERSION, address: `unix://${socket}`, protocol: 'ttrpc' };
   }
 
@@ -88,21 +92,30 @@ export class ShimCommand {
     stdin: Uint8Array,
     timeoutMs: number,
     signal?: AbortSignal,
-  ): Promise<CommandResult> {
-    const args = [...this.#flags(bundle), '-publish-binary', process.execPath];
-    if (action === 'delete') args.push('-bundle', bundle.path);
-    args.push(action);
-    const result = await runCommand(binary, args, {
+  ): Promise<Outcome> {
+    const argv = [binary, ...this.#flags(bundle), '-publish-binary', process.execPath];
+    if (action === 'delete') argv.push('-bundle', bundle.path);
+    argv.push(action);
+    const result = await this.#outcome(argv, {
       cwd: bundle.path,
       env: this.#environment(bundle),
-      stdin,
+      input: stdin,
       timeoutMs,
       signal,
+      maxOutput: OUTPUT_LIMIT,
     });
-    if (result.ok && result.stderr !== '') {
-      this.#around.log.debug({ ns: bundle.namespace, id: bundle.id, action, shim: result.stderr }, 'shim command');
+    if (result.ok && result.warnings !== '') {
+      this.#around.log.debug({ ns: bundle.namespace, id: bundle.id, action, shim: result.warnings }, 'shim command');
     }
     return result;
+  }
+
+  async #outcome(argv: readonly string[], options: RunOptions): Promise<Outcome> {
+    try {
+      return outcomeOf(await runProgram(this.#children, argv, options), options.timeoutMs);
+    } catch (error) {
+      return { ok: false, code: 'unknown', complaint: messageOf(error) };
+    }
   }
 
   #flags({ namespace, id }: Bundle): string[] {
@@ -149,4 +162,28 @@ function inherited(): Record<string, string> {
     if (value !== undefined) kept[name] = value;
   }
   return kept;
+}
+
+/** What a command printed, or in `complaint` why it is to be taken for failed. */
+type Outcome =
+  | { readonly ok: true; readonly stdout: Buffer; readonly warnings: string }
+  | { readonly ok: false; readonly code: Code; readonly complaint: string };
+
+function outcomeOf({ code, signal, stopped, stdout, stderr }: RunResult, timeoutMs: number): Outcome {
+  const said = stderr.toString('utf8').trim();
+  if (stopped === undefined && code === 0) return { ok: true, stdout, warnings: said };
+  const words = [said, stdout.toString('utf8').trim()].filter(Boolean).join('; ');
+  const complaint = (how: string) => (words === '' ? how : `${words}: ${how}`);
+  switch (stopped) {
+    case 'timeout':
+      return { ok: false, code: 'deadline_exceeded', complaint: complaint(`no answer within ${timeoutMs / 1000} s`) };
+    case 'aborted':
+      return { ok: false, code: 'canceled', complaint: complaint('the call was canceled') };
+    default:
+      return {
+        ok: false,
+        code: 'unknown',
+        complaint: complaint(signal === null ? `exit status ${code}` : `killed by signal ${signal}`),
+      };
+  }
 }
