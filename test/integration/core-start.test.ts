@@ -78,6 +78,15 @@ describe('berthd', () => {
     expect(readdirSync(dir)).not.toContain('s');
   });
 
+  it.each(['root', 'state'])('gives up on a %s directory that cannot be made', (which) => {
+    const target = join(dir, 'readonly');
+    mountTmpfs(target, MS_RDONLY);
+    expect(run({ [which]: join(target, 'a/b') }).stderr).toMatch(/is unusable .*read-only/);
+    expect(run({ [which]: '/proc/berth' })).toMatchObject({ status: 1, signal: null });
+    writeFileSync(join(dir, 'file'), '');
+    expect(run({ [which]: join(dir, 'file') }).stderr).toMatch(/is unusable/);
+  });
+
   it('says what is wrong with a full root directory', () => {
     const target = join(dir, 'full');
     mountTmpfs(target, 0, 'size=16k');
