@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError, isCode } from '#common/errors.ts';
 import { type CallOptions, type Channel, type Client, connect } from '#common/grpc/client.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
@@ -26,6 +27,8 @@ export const coreNamespace = 'k8s.io';
 
 /** How long a call waits for a berthd that is being restarted. */
 const restartPatienceMs = 10_000;
+/** Before a call is repeated: what is unavailable may be a single shim, while berthd itself answers at once. */
+const repeatPauseMs = 50;
 /** Beyond it something hangs: starting and stopping processes takes a fraction. */
 const callTimeoutMs = 120_000;
 
@@ -217,6 +220,7 @@ export class Core {
       } catch (error) {
         if (!isCode(error, 'unavailable') || Date.now() >= until) throw BerthError.from(error, what);
       }
+      await sleep(repeatPauseMs);
     }
   }
 
