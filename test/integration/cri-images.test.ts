@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Channel, connect } from '#common/grpc/client.ts';
 import { createLogger } from '#common/log.ts';
+import { importArchive } from '#common/transfer/import-archive.ts';
 import { CoreImageService } from '../../apps/cri-shim/images/core-image-service.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
-import { busyboxImage, descriptorOf, type TestImage } from '../support/busybox-image.ts';
+import { busyboxImage, descriptorOf, ociArchive, type TestImage } from '../support/busybox-image.ts';
 import { freePort, Registry } from '../support/registry.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -169,6 +170,19 @@ test('images of other clients appear and disappear', async () => {
   await waitFor('the new name', () => images.find('tagged')?.id === image.config.digest);
   await suite.clients.images.delete({ name });
   await waitFor('its removal', () => images.find('tagged') === undefined);
+});
+
+test('an image that another client brought without unpacking it is unpacked for its first container', async () => {
+  const archive = ociArchive(other, 'docker.io/library/packed:1');
+  for (let round = 0; round < 2; round += 1) {
+    await importArchive(channel, archive);
+    await waitFor('the image', () => images.find('packed:1') !== undefined);
+    const { chainId } = await images.resolve('packed:1');
+    const { info } = await suite.clients.snapshots.stat({ snapshotter: 'overlayfs', key: chainId });
+    expect(info?.kind).toBe('COMMITTED');
+    expect((await suite.clients.leases.list({})).leases).toEqual([]);
+    await images.remove('packed:1');
+  }
 });
 
 test('a new service knows the images, also after a restart of berthd', async () => {

@@ -13,6 +13,7 @@ import { managedLabel, namesOf, pinnedLabel, pullName } from './image-names.ts';
 import { ImagePuller } from './image-puller.ts';
 import { readImage } from './image-reader.ts';
 import type { ImageFilesystem, ImageService, PullCredentials, ResolvedImage } from './image-service.ts';
+import { ImageUnpacker } from './image-unpacker.ts';
 import { SharedCalls } from './shared-calls.ts';
 
 export interface ImageServiceOptions {
@@ -35,6 +36,7 @@ export class CoreImageService implements ImageService {
   readonly #options: ImageServiceOptions;
   readonly #core: CoreImages;
   readonly #puller: ImagePuller;
+  readonly #unpacker: ImageUnpacker;
   readonly #usage: LayerUsage;
   readonly #cache = new ImageCache();
   readonly #pulls = new SharedCalls<string>();
@@ -47,6 +49,7 @@ export class CoreImageService implements ImageService {
     this.#options = options;
     this.#core = new CoreImages(options.channel, options.namespace);
     this.#puller = new ImagePuller(options);
+    this.#unpacker = new ImageUnpacker(options.channel, options.snapshotter);
     this.#usage = new LayerUsage(options.channel, options.snapshotter);
   }
 
@@ -82,8 +85,11 @@ export class CoreImageService implements ImageService {
 
   async resolve(reference: string): Promise<ResolvedImage> {
     const image = this.find(reference);
-    if (image === undefined)
+    const facts = image === undefined ? undefined : this.#cache.factsOf(image.id);
+    if (image === undefined || facts === undefined) {
       throw new BerthError('not_found', `image "${reference}" is not on this node: pull it first`);
+    }
+    await this.#unpacker.ensure(facts);
     return image;
   }
 
@@ -95,6 +101,7 @@ export class CoreImageService implements ImageService {
       await this.#core.delete(name, index === names.length - 1, signal);
       await this.#look(name);
     }
+    this.#unpacker.forget(image.chainId);
     this.#options.log.info({ id: image.id, names }, 'image removed');
   }
 

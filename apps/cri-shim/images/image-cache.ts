@@ -44,6 +44,11 @@ export class ImageCache {
     return [...this.#images.values()];
   }
 
+  /** What is known of an image by its id. */
+  factsOf(id: string): ImageFacts | undefined {
+    return this.#byName.values().find(({ facts }) => facts.id === id)?.facts;
+  }
+
   /** All names of an image. */
   namesOf(id: string): string[] {
     return [...this.#byName.values()].filter(({ facts }) => facts.id === id).map(({ record }) => record.name);

@@ -9,6 +9,9 @@ export interface ImageFacts {
   readonly id: string;
   readonly chainId: string;
   readonly config: ImageConfig;
+  readonly layers: readonly Descriptor[];
+  /** Digests of the layers' uncompressed archives, bottom first. */
+  readonly diffIds: readonly string[];
   /** Every blob of the image by its digest, with its size. */
   readonly blobs: ReadonlyMap<string, number>;
 }
@@ -27,7 +30,8 @@ export async function readImage(core: CoreImages, target: Descriptor): Promise<I
   const manifest = await readManifest(core, target, blobs, MAX_DEPTH);
   for (const { digest, size } of [manifest.config, ...manifest.layers]) blobs.set(digest, size);
   const config = await core.document<ImageConfig>(manifest.config);
-  return { id: manifest.config.digest, chainId: chainId(config.rootfs?.diff_ids ?? []), config, blobs };
+  const diffIds = config.rootfs?.diff_ids ?? [];
+  return { id: manifest.config.digest, chainId: chainId(diffIds), config, layers: manifest.layers, diffIds, blobs };
 }
 
 /**

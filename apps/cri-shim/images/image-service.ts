@@ -62,9 +62,10 @@ export interface ImageService {
   find(reference: string): ResolvedImage | undefined;
 
   /**
-   * Like `find`, for container creation.
+   * Like `find`, for container creation: the snapshot `chainId` is there when it resolves.
    *
-   * @throws `not_found` naming the reference, `invalid_argument` when it is malformed.
+   * @throws `not_found` naming the reference, `invalid_argument` when it is malformed, `data_loss` for layers that are
+   * not what the image says.
    */
   resolve(reference: string): Promise<ResolvedImage>;
 

@@ -83,6 +83,7 @@ export class WorkerLogManager implements LogManager {
       name: 'berth-logs',
       workerData: { settings: this.#settings, port: port2 },
       transferList: [port2],
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
     });
     port1.on('message', (message: WorkerMessage) => this.#receive(message));
     worker.on('error', (error) => this.#log.error({ err: error }, 'log worker died'));
