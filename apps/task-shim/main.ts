@@ -1,21 +1,28 @@
 import { messageOf } from '#common/errors.ts';
 import { writeAll } from '#common/native/index.ts';
-import { start } from './bootstrap.ts';
-import { cleanUp } from './cleanup.ts';
-import { parseCommandLine } from './command-line.ts';
+import { type CommandLine, parseCommandLine } from './command-line.ts';
 import { nameOf } from './files.ts';
-import { printInfo, printVersion } from './info.ts';
-import { serve } from './serve.ts';
 
 /** containerd-shim-berth-v1: one process per container, between a daemon and an OCI runtime. */
 try {
-  const line = parseCommandLine(process.argv.slice(2));
-  if (line.action === 'version') printVersion();
-  else if (line.action === 'info') printInfo();
-  else if (line.action === 'start') start(line);
-  else if (line.action === 'delete') await cleanUp(line);
-  else await serve(line);
+  await act(parseCommandLine(process.argv.slice(2)));
 } catch (error) {
   writeAll(2, Buffer.from(`${nameOf(process.execPath)}: ${messageOf(error)}\n`));
   process.exit(1);
+}
+
+/** Each action loads what it needs: `start` is on the way of every container, and needs little. */
+async function act(line: CommandLine): Promise<void> {
+  switch (line.action) {
+    case 'start':
+      return (await import('./bootstrap.ts')).start(line);
+    case 'serve':
+      return (await import('./serve.ts')).serve(line);
+    case 'delete':
+      return (await import('./cleanup.ts')).cleanUp(line);
+    case 'info':
+      return (await import('./info.ts')).printInfo();
+    case 'version':
+      return (await import('./info.ts')).printVersion();
+  }
 }

@@ -7,6 +7,7 @@ import type { CommandLine } from './command-line.ts';
 import { EventForwarder } from './events.ts';
 import { folderOf, readText, removeFile, writeKernelFile } from './files.ts';
 import { ShimLog } from './log.ts';
+import { MemorySaver } from './memory.ts';
 import { Reaper } from './reaper.ts';
 import { TaskService } from './service.ts';
 
@@ -33,6 +34,7 @@ export async function serve(line: CommandLine): Promise<void> {
 async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   prctlSubreaper();
   raiseOomScore();
+  const memory = new MemorySaver();
   const reaper = new Reaper();
   reaper.start();
 
@@ -57,7 +59,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
       publish: events.publish,
       log,
     },
-    { settled: () => undefined, shutdown: () => void shutdown() },
+    { settled: () => memory.settled(), shutdown: () => void shutdown() },
   );
   service.register(server);
   await server.listen(socket);
