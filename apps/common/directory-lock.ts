@@ -1,6 +1,7 @@
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { BerthError } from './errors.ts';
+import { makeDirectories } from './make-directories.ts';
 import { flock, LOCK } from './native/index.ts';
 
 /**
@@ -12,7 +13,7 @@ import { flock, LOCK } from './native/index.ts';
 export function lockDirectory(what: string, directory: string): Disposable {
   let fd: number;
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o711 });
+    makeDirectories(directory, 0o711);
     fd = openSync(join(directory, 'lock'), 'w', 0o600);
   } catch (error) {
     throw BerthError.from(error, `${what} directory ${directory} is unusable (make it writable, or choose another)`);

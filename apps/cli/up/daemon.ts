@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { connect } from '#common/grpc/client.ts';
+import { makeDirectories } from '#common/make-directories.ts';
 
 /** How to start a daemon. */
 export interface DaemonPlan {
@@ -100,7 +101,7 @@ export class Daemon implements AsyncDisposable {
 }
 
 function openLog(path: string): number {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o711 });
+  makeDirectories(dirname(path), 0o711);
   return openSync(path, 'a', 0o600);
 }
 

@@ -1,8 +1,9 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parse, stringify } from 'smol-toml';
 import { writeAtomic } from '#common/atomic-file.ts';
 import { messageOf } from '#common/errors.ts';
+import { makeDirectories } from '#common/make-directories.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { defaultPaths } from '#common/paths.ts';
 import type { DaemonPlan } from './daemon.ts';
@@ -40,7 +41,7 @@ export async function systemPlaces(): Promise<Places> {
 export async function privatePlaces(dir: string, options: PlaceOptions): Promise<Places> {
   const base = resolve(dir);
   const at = (...path: string[]) => join(base, ...path);
-  await mkdir(base, { recursive: true, mode: 0o711 });
+  makeDirectories(base, 0o711);
   const registry = { config_path: resolve(options.certsDir ?? at('certs.d')) };
   const coreSocket = at('berthd.sock');
   const criSocket = at('cri.sock');

@@ -1,7 +1,8 @@
-import { chmod, lstat, mkdir, mkdtemp, rename, rmdir, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdtemp, rename, rmdir, unlink } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { BerthError } from '../errors.ts';
+import { makeDirectories } from '../make-directories.ts';
 import { errnoOf, hasErrno } from '../node-error.ts';
 import { maxSocketPath } from '../paths.ts';
 
@@ -13,7 +14,7 @@ import { maxSocketPath } from '../paths.ts';
  */
 export async function bindSocket(path: string, mode: number, bind: (path: string) => Promise<void>): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+    makeDirectories(dirname(path), 0o711);
     await removeStale(path);
     const directory = await mkdtemp(join(dirname(path), '.s'));
     const temporary = join(directory, 's');

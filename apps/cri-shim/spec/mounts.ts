@@ -1,6 +1,7 @@
-import { mkdir, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { isAbsolute, posix } from 'node:path';
 import { BerthError } from '#common/errors.ts';
+import { makeDirectories } from '#common/make-directories.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { SpecMount } from '#common/oci/runtime-spec.ts';
 import type { CriMount } from '../cri-types.ts';
@@ -111,7 +112,7 @@ async function hostSource(hostPath: string): Promise<string> {
     if (!hasErrno(error, 'ENOENT')) throw BerthError.from(error, `mount source "${hostPath}"`);
   }
   try {
-    await mkdir(hostPath, { recursive: true, mode: 0o755 });
+    makeDirectories(hostPath, 0o755);
     return await realpath(hostPath);
   } catch (error) {
     throw BerthError.from(error, `create mount source "${hostPath}"`);
