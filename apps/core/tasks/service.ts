@@ -41,6 +41,7 @@ export function tasksService(manager: TaskManager, log: Logger) {
       async deleteProcess({ containerId, execId }, { namespace, signal }) {
         if (execId === '') throw new BerthError('invalid_argument', `exec id to delete in ${containerId} is missing`);
         const task = manager.get(namespace, containerId);
+        if (task.lost) throw new BerthError('not_found', `exec ${execId} of task ${containerId} is gone with its shim`);
         const exit = await task.call('Delete', { id: containerId, execId }, { signal });
         return { id: execId, ...exit };
       },

@@ -12,6 +12,7 @@ import { type Exit, KILLED } from './exit.ts';
 import { Shim } from './shim.ts';
 import type { ShimCommand } from './shim-command.ts';
 import { shimSocketPaths } from './shim-socket.ts';
+import { Slots } from './slots.ts';
 
 export interface ShimReaperOptions {
   readonly command: ShimCommand;
@@ -25,10 +26,13 @@ const CONNECT_MS = 1000;
 const CALL_MS = 3000;
 const GONE_MS = 2000;
 const SIGKILL = 9;
+/** Commands that clear up behind shims at a time: when every shim of a node dies at once, the node has to stay usable. */
+const CLEARING_AT_ONCE = 8;
 
 /** Clears away shims that are dead, or that nobody will ever need. Works to its own deadlines, never a caller's. */
 export class ShimReaper {
   readonly #options: ShimReaperOptions;
+  readonly #slots = new Slots(CLEARING_AT_ONCE);
 
   constructor(options: ShimReaperOptions) {
     this.#options = options;
@@ -42,7 +46,7 @@ export class ShimReaper {
     const log = this.#logOf(bundle);
     let exit: Exit | undefined;
     try {
-      exit = await this.#options.command.delete(shimBinary, bundle);
+      exit = await this.#delete(bundle, shimBinary);
     } catch (error) {
       log.error({ err: error }, 'cleaning up after a dead shim');
     }
@@ -72,7 +76,7 @@ export class ShimReaper {
       );
       if (!ended) for (const pid of left) kill(pid);
       else if (left.length > 0) log.debug({ pids: left }, 'shim stays for other tasks');
-      await this.#options.command.delete(shimBinary, bundle).catch((error: unknown) => {
+      await this.#delete(bundle, shimBinary).catch((error: unknown) => {
         log.warn({ err: error }, 'cleaning up after a shim');
       });
       if (left.length === 0 || !ended) await this.#removeSockets(bundle);
@@ -107,6 +111,10 @@ export class ShimReaper {
       }
     }
     return ended;
+  }
+
+  #delete(bundle: Bundle, shimBinary: string): Promise<Exit> {
+    return this.#slots.run(() => this.#options.command.delete(shimBinary, bundle));
   }
 
   #socketPaths(bundle: Bundle): string[] {
