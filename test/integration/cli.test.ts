@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { criClients } from '../support/cri-clients.ts';
@@ -82,16 +82,28 @@ describe('berth up', () => {
     expect([existsSync(join(dir, 'cri.sock')), existsSync(join(dir, 'logs/berth-cri.log'))]).toEqual([false, true]);
   });
 
-  test('fails with the end of the log when a daemon cannot start', async () => {
+  test('refuses a directory that another one is using, and leaves that one alone', async () => {
     const dir = join(directory, 'up');
     const first = new Tool('up', '--dir', dir);
     await waitFor('the sockets', () => first.output.includes('cri.sock'), 60_000);
     const second = new Tool('up', '--dir', dir);
     const [code] = await second.ended;
     expect(code).toBe(1);
-    expect(second.output).toMatch(/berthd ended with 1 .*logs\/berthd\.log/);
+    expect(second.output).toContain(`another process serves ${dir}/berthd.sock`);
+    using clients = criClients(join(dir, 'cri.sock'));
+    await clients.runtime.version({});
     first.child.kill('SIGTERM');
     await first.ended;
+  });
+
+  test('fails with the end of the log when a daemon cannot start', async () => {
+    const dir = join(directory, 'up');
+    mkdirSync(dir);
+    writeFileSync(join(dir, 'root'), 'in the way');
+    const tool = new Tool('up', '--dir', dir);
+    const [code] = await tool.ended;
+    expect(code).toBe(1);
+    expect(tool.output).toMatch(/berthd ended with 1 .*logs\/berthd\.log[\s\S]*up\/root/);
   });
 });
 

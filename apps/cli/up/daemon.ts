@@ -3,6 +3,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { connect } from '#common/grpc/client.ts';
+import { isLive } from '#common/grpc/socket.ts';
 import { makeDirectories } from '#common/make-directories.ts';
 
 /** How to start a daemon. */
@@ -32,9 +33,14 @@ export class Daemon implements AsyncDisposable {
 
   /**
    * Starts the daemon and waits until it serves.
-   * @throws BerthError `unavailable` with the end of its log, or the signal's reason
+   * @throws BerthError `unavailable` with the end of its log, `already_exists` when its socket is taken, or the signal's
+   * reason
    */
   static async start(plan: DaemonPlan, signal: AbortSignal): Promise<Daemon> {
+    // Else the other one's answers would be taken for this one's.
+    if (await isLive(plan.socket)) {
+      throw new BerthError('already_exists', `${plan.name}: another process serves ${plan.socket}; stop it first`);
+    }
     const daemon = new Daemon(plan);
     try {
       await daemon.#ready(plan, signal);
