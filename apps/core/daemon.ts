@@ -73,6 +73,12 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   for (const service of services(stores, tasks, transfers, events, log)) server.add(service);
   await server.listen(address, { mode: 0o600 });
   started.defer(() => server.close(stopGraceMs));
+  started.defer(() => {
+    // Calls that wait for something to happen would use up the grace of those that are about to end.
+    const reason = new BerthError('unavailable', 'berthd is stopping');
+    events.close(reason);
+    tasks.manager.beginStop(reason);
+  });
 
   stores.collector.request();
   notifyServiceManager('READY=1');

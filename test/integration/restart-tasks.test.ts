@@ -182,6 +182,23 @@ function killShim(id: string, signal: NodeJS.Signals = 'SIGKILL'): void {
   }
 }
 
+describe('a stop of the core daemon', () => {
+  it('tells everybody who waits for a process or an event that it is going', async () => {
+    const { tasks, events } = suite.clients;
+    await run('waited-for', 'sleep 100');
+    const stopping = { code: 'unavailable', message: expect.stringContaining('stopping') };
+    const wait = expect(tasks.wait({ containerId: 'waited-for' })).rejects.toMatchObject(stopping);
+    const event = expect(events.subscribe({ filters: ['topic=="/no/such"'] }).next()).rejects.toMatchObject(stopping);
+    // Both calls have reached the daemon when a later one has been answered.
+    await tasks.get({ containerId: 'waited-for' });
+    await suite.berthd.daemon.restart();
+    await Promise.all([wait, event]);
+    expect((await tasks.get({ containerId: 'waited-for' }, patient)).process).toMatchObject({ status: 'RUNNING' });
+    await remove('waited-for');
+    await expectNoLeaks(scope, clean);
+  });
+});
+
 describe('a start of the core daemon', () => {
   it('is not held up by a shim that hangs, and does not touch its container', async () => {
     const { tasks } = suite.clients;

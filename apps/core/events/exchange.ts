@@ -1,3 +1,4 @@
+import type { BerthError } from '#common/errors.ts';
 import { parseFilters } from '#common/filters/filter.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
 import { timestampNow } from '#common/timestamp.ts';
@@ -47,6 +48,11 @@ export class EventExchange implements EventPublisher, EventSubscriber {
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted) subscription.end();
     return subscription;
+  }
+
+  /** Ends every subscription with `reason`: the daemon stops. */
+  close(reason: BerthError): void {
+    for (const subscription of [...this.#subscriptions]) subscription.end(reason);
   }
 }
 

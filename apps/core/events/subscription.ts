@@ -1,7 +1,10 @@
 import { BerthError } from '#common/errors.ts';
 import type { Envelope } from './events.ts';
 
-type Waiter = { resolve(result: IteratorResult<Envelope>): void };
+interface Waiter {
+  resolve(result: IteratorResult<Envelope>): void;
+  reject(error: BerthError): void;
+}
 
 /** One subscriber's bounded queue, read as an async iterator. */
 export class Subscription implements AsyncIterableIterator<Envelope> {
@@ -30,25 +33,25 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
       return;
     }
     if (this.#queue.length - this.#head >= this.#limit) {
-      this.#failure = new BerthError(
-        'resource_exhausted',
-        `event subscriber is more than ${this.#limit} events behind: subscribe again and read the state anew`,
-      );
-      this.end();
+      const message = `event subscriber is more than ${this.#limit} events behind: subscribe again and read the state anew`;
+      this.end(new BerthError('resource_exhausted', message));
       return;
     }
     this.#queue.push(envelope);
   }
 
-  /** Ends the subscription; what is queued is dropped. */
-  end(): void {
+  /** Ends the subscription, quietly or with what its reader is to be told; what is queued is dropped. */
+  end(failure?: BerthError): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#queue = [];
     this.#head = 0;
     this.#onEnd(this);
-    this.#waiter?.resolve({ done: true, value: undefined });
+    const waiter = this.#waiter;
     this.#waiter = undefined;
+    if (waiter === undefined) this.#failure = failure;
+    else if (failure === undefined) waiter.resolve({ done: true, value: undefined });
+    else waiter.reject(failure);
   }
 
   next(): Promise<IteratorResult<Envelope>> {
@@ -73,8 +76,8 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
     if (this.#waiter !== undefined) {
       return Promise.reject(new BerthError('failed_precondition', 'event subscription is already being read'));
     }
-    return new Promise((resolve) => {
-      this.#waiter = { resolve };
+    return new Promise((resolve, reject) => {
+      this.#waiter = { resolve, reject };
     });
   }
 

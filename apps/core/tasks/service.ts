@@ -128,7 +128,8 @@ export function tasksService(manager: TaskManager, log: Logger) {
       },
 
       async wait({ containerId, execId }, { namespace, signal }) {
-        const { exitStatus, exitedAt } = await manager.get(namespace, containerId).wait(execId, signal);
+        const task = manager.get(namespace, containerId);
+        const { exitStatus, exitedAt } = await task.wait(execId, AbortSignal.any([signal, manager.stopping]));
         return { exitStatus, exitedAt };
       },
     },

@@ -59,6 +59,7 @@ export class TaskManager {
   readonly #options: TaskManagerOptions;
   readonly #tasks = new Map<string, Task>();
   readonly #queue = new KeyedQueue();
+  readonly #stopping = new AbortController();
 
   constructor(options: TaskManagerOptions) {
     this.#options = options;
@@ -119,6 +120,16 @@ export class TaskManager {
     } catch (error) {
       this.#logOf(task.bundle).warn({ err: error }, 'recording the end of a task');
     }
+  }
+
+  /** Fires when the daemon begins to stop: nobody should wait any longer for a process to end. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  /** Ends all waiting with `reason`, so that the API can be closed. */
+  beginStop(reason: BerthError): void {
+    this.#stopping.abort(reason);
   }
 
   /** Lets go of every shim; they and their containers go on. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { BerthError } from '#common/errors.ts';
 import { encode } from '#common/wire/codec.ts';
 import { EventExchange } from '../../../apps/core/events/exchange.ts';
 
@@ -50,6 +51,16 @@ describe('event exchange', () => {
     stop.abort();
     await expect(reading).resolves.toEqual([]);
     await expect(topics(exchange.subscribe([], AbortSignal.abort()))).resolves.toEqual([]);
+  });
+
+  it('tells every subscriber why it closes, whether it is reading or not', async () => {
+    const exchange = new EventExchange();
+    const idle = exchange.subscribe([]);
+    const reading = exchange.subscribe([]).next();
+    exchange.close(new BerthError('unavailable', 'stopping'));
+    await expect(reading).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(idle.next()).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await idle.next()).toEqual({ done: true, value: undefined });
   });
 
   it('tells a subscriber that lags behind too far, drops its queue, and goes on for the others', async () => {
