@@ -138,7 +138,8 @@ export class CoreImageService implements ImageService {
     await this.#puller.pull({ reference: parsed, credentials, labels: this.#labels(name), signal });
     const record = await this.#core.get(name);
     if (record === undefined) throw new BerthError('aborted', `image ${name} was removed while it was being pulled`);
-    const { id } = await readImage(this.#core, record.target);
+    await this.#look(name);
+    const { id } = this.#cache.facts(record.target.digest) ?? (await readImage(this.#core, record.target));
     await this.#adopt(record, namesOf(parsed, id, record.target.digest));
     const tookMs = Math.round(performance.now() - begin);
     this.#options.log.info({ image: name, id, digest: record.target.digest, tookMs }, 'image pulled');
@@ -147,8 +148,11 @@ export class CoreImageService implements ImageService {
 
   /** Writes the names that the CRI keeps of an image, and has them in the cache when it resolves. */
   async #adopt(record: ImageRecord, names: readonly string[]): Promise<void> {
+    const labels = this.#labels(record.name);
     for (const name of names) {
-      await this.#core.put({ name, target: record.target, labels: this.#labels(record.name) });
+      const adopted =
+        name === record.name && Object.entries(labels).every(([key, value]) => record.labels[key] === value);
+      if (!adopted) await this.#core.put({ name, target: record.target, labels });
       await this.#look(name);
     }
   }
