@@ -1,4 +1,5 @@
 import { BerthError, messageOf } from '#common/errors.ts';
+import { allSettled } from './all-settled.ts';
 import { readySandbox } from './container-create.ts';
 import type { Runtime } from './runtime.ts';
 import { updateContainer } from './status-update.ts';
@@ -41,21 +42,20 @@ async function run(rt: Runtime, container: Container): Promise<void> {
   undo.add('remove the FIFOs', () => rt.stdio.remove(id));
   const stdio = await rt.stdio.create(id, { tty, stdin });
   undo.add('detach the log', () => rt.logs.detach(id));
-  await attachLog(rt, container, stdio);
   const rootfs = container.rootfs ?? (await rt.core.snapshotMounts(id));
   undo.add('discard the task', async () => {
     await discardTask(rt.core, id);
     container.hasTask = false;
   });
   container.hasTask = true;
-  container.pid = await rt.core.createTask({ id, rootfs, terminal: tty, ...stdio });
-  // The start is stored beside it, not after it: exits are handled behind us in the queue, never before.
-  const [started, stored] = await Promise.allSettled([
-    rt.core.startTask(id),
-    updateContainer(rt, container, { startedAt: now() }),
+  // Nothing is written before the start: until then the log has time to get ready.
+  const [, pid] = await allSettled([
+    attachLog(rt, container, stdio),
+    rt.core.createTask({ id, rootfs, terminal: tty, ...stdio }),
   ]);
-  if (started.status === 'rejected') throw started.reason;
-  if (stored.status === 'rejected') throw stored.reason;
+  container.pid = pid;
+  // The start is stored beside it, not after it: exits are handled behind us in the queue, never before.
+  await allSettled([rt.core.startTask(id), updateContainer(rt, container, { startedAt: now() })]);
   undo.keep();
 }
 

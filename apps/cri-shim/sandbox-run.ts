@@ -1,5 +1,6 @@
 import { BerthError } from '#common/errors.ts';
 import type { RunPodSandboxRequest__Output } from '#proto/runtime/v1/RunPodSandboxRequest.ts';
+import { allSettled } from './all-settled.ts';
 import { capabilityArgs } from './cni/capability-args.ts';
 import { podAddresses } from './cni/result.ts';
 import type { PodConfig, PodMetadata } from './cri-types.ts';
@@ -96,7 +97,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   undo.add('remove the root file system', () => rt.core.removeSnapshot(id));
   undo.add("remove the pod's files", () => rt.files.remove(id));
   undo.add('remove the network namespace', () => rt.files.removeNetns(id));
-  const [rootfs] = await all([
+  const [rootfs] = await allSettled([
     rt.core.prepareSnapshot(id, image.chainId),
     rt.files.create(id, config, sharing),
     sharing.hostNetwork ? undefined : rt.files.createNetns(id),
@@ -109,14 +110,14 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   if (attachment !== undefined) {
     undo.add('detach from the network', () => rt.network.detach(attachment));
   }
-  const [result, pid] = await all([
+  const [result, pid] = await allSettled([
     attachment === undefined ? undefined : rt.network.attach(attachment),
     rt.core.createTask({ id, rootfs }),
   ]);
 
   operation.stage('starting the task');
   sandbox.pid = pid;
-  await all([
+  await allSettled([
     rt.core.startTask(id),
     updateSandbox(rt, sandbox, {
       startedAt: now(),
@@ -125,18 +126,6 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   ]);
   undo.keep();
   return id;
-}
-
-/** Waits for all of them to end, then fails with the first that failed: nothing runs on while it is undone. */
-async function all<T extends readonly unknown[]>(
-  work: readonly [...T],
-): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
-  const results = await Promise.allSettled(work);
-  const values: unknown[] = results.map((result) => {
-    if (result.status === 'rejected') throw result.reason;
-    return result.value;
-  });
-  return values as { -readonly [K in keyof T]: Awaited<T[K]> };
 }
 
 const noUser = {

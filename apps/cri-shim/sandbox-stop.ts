@@ -1,4 +1,5 @@
 import { BerthError } from '#common/errors.ts';
+import { allSettled } from './all-settled.ts';
 import { stopContainer } from './container-stop.ts';
 import { podAttachment } from './pod-network.ts';
 import { stuckProcess } from './process-state.ts';
@@ -19,8 +20,8 @@ export async function stopSandbox(rt: Runtime, id: string): Promise<void> {
 /** Does nothing for what is done already, so that a call that failed half-way can be made again. */
 export async function stopKnownSandbox(rt: Runtime, sandbox: Sandbox): Promise<void> {
   const containers = rt.containers.values().filter(({ metadata }) => metadata.sandboxId === sandbox.id);
-  await settle(containers.map((container) => stopContainer(rt, container, 0)));
-  await rt.queue.run(sandbox.id, () => settle([endPause(rt, sandbox), release(rt, sandbox)]));
+  await allSettled(containers.map((container) => stopContainer(rt, container, 0)));
+  await rt.queue.run(sandbox.id, () => allSettled([endPause(rt, sandbox), release(rt, sandbox)]));
 }
 
 async function endPause(rt: Runtime, sandbox: Sandbox): Promise<void> {
@@ -41,11 +42,4 @@ async function release(rt: Runtime, sandbox: Sandbox): Promise<void> {
   }
   await rt.files.removeShm(sandbox.id);
   await updateSandbox(rt, sandbox, { releasedAt: now() });
-}
-
-/** Lets all of it come to its end, then reports the first failure. */
-async function settle(work: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(work);
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
 }
