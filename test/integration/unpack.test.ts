@@ -10,6 +10,7 @@ import * as native from '#common/native/index.ts';
 import { LayerApplier } from '../../apps/core/diff/apply.ts';
 import type { Mount } from '../../apps/core/snapshots/snapshotter.ts';
 import { type TarMember, tarArchive } from '../support/tar-archive.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip';
 
@@ -404,7 +405,7 @@ describe('LayerApplier', () => {
     it('ends the child and says canceled when it is aborted', async () => {
       const controller = new AbortController();
       const { result, feed } = begin(controller.signal);
-      expect(applyProcesses()).toHaveLength(1);
+      await waitFor('the process', () => applyProcesses().length === 1);
       controller.abort();
       const error = await result.catch((failure: unknown) => failure);
       expect(isCode(error, 'canceled')).toBe(true);
@@ -414,7 +415,7 @@ describe('LayerApplier', () => {
 
     it('says so when the child is killed', async () => {
       const { result, feed } = begin();
-      const [pid] = applyProcesses() as [number];
+      const pid = await waitFor('the process', () => applyProcesses()[0]);
       process.kill(pid, 'SIGKILL');
       await expect(result).rejects.toThrow(/killed by SIGKILL/);
       fs.closeSync(feed);
@@ -426,8 +427,21 @@ describe('LayerApplier', () => {
     await applyMembers([{ name: 'a' }], bind(folder('one')));
     applier.warm();
     for (const pid of applyProcesses()) process.kill(pid, 'SIGKILL');
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await waitFor('it to end', () => applyProcesses().length === 0);
     await applyMembers([{ name: 'a' }], bind(folder('two')));
     expect(fs.readdirSync(join(dir, 'two'))).toEqual(['a']);
+  });
+
+  it('keeps compiled code in its own directory, and none of it in a layer that has the same path', async () => {
+    const cacheDir = join(dir, 'cache');
+    using caching = new LayerApplier(cacheDir);
+    const parts = cacheDir.slice(1).split('/');
+    const members = parts.map((_, index) => ({ name: parts.slice(0, index + 1).join('/'), type: '5', mode: 0o755 }));
+    for (const name of ['first', 'second']) {
+      const out = folder(name);
+      await caching.apply({ blobPath: blob(tarArchive(members)), mediaType: LAYER, mounts: bind(out) });
+      expect(fs.readdirSync(join(out, cacheDir))).toEqual([]);
+    }
+    expect(fs.readdirSync(cacheDir)).not.toEqual([]);
   });
 });

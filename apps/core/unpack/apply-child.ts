@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { BerthError } from '#common/errors.ts';
 import * as native from '#common/native/index.ts';
 import type { ApplyJob, ChildMessage, LookupReply } from './apply-protocol.ts';
@@ -61,6 +62,8 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   return { type: 'done', diffId: `sha256:${hash.digest('hex')}`, size };
 }
 
+// Written now, since after chroot its path would mean a place in the layer.
+flushCompileCache();
 const job = channel.receive() as ApplyJob | undefined;
 if (job !== undefined) {
   try {
