@@ -19,6 +19,7 @@ export interface LogManagerOptions {
 }
 
 interface Pending {
+  readonly command: Command;
   readonly resolve: () => void;
   readonly reject: (error: BerthError) => void;
 }
@@ -31,7 +32,8 @@ export class WorkerLogManager implements LogManager {
   readonly #pending = new Map<number, Pending>();
   readonly #stopAtExit = () => this.#stop();
   #seq = 0;
-  #port: MessagePort;
+  /** Absent while there is no worker. */
+  #port: MessagePort | undefined;
   #worker: Worker;
   #closed = false;
 
@@ -98,10 +100,15 @@ export class WorkerLogManager implements LogManager {
     if (this.#closed) return Promise.reject(new BerthError('unavailable', 'the log manager is closed'));
     const seq = ++this.#seq;
     return new Promise((resolve, reject) => {
-      this.#pending.set(seq, { resolve, reject });
-      this.#port.postMessage({ seq, command });
-      eventfdSignal(this.#settings.wake);
+      this.#pending.set(seq, { command, resolve, reject });
+      this.#send(seq, command);
     });
+  }
+
+  /** While there is no worker, requests wait for the next one. */
+  #send(seq: number, command: Command): void {
+    this.#port?.postMessage({ seq, command });
+    eventfdSignal(this.#settings.wake);
   }
 
   #receive(message: WorkerMessage): void {
@@ -117,7 +124,9 @@ export class WorkerLogManager implements LogManager {
     }
   }
 
+  /** What the worker was asked may be what it died of: it isn't asked again. */
   #ended(): void {
+    this.#port = undefined;
     for (const { reject } of this.#pending.values()) reject(new BerthError('unavailable', 'the log worker ended'));
     this.#pending.clear();
     if (!this.#closed) setTimeout(() => this.#replace(), RESTART_MS);
@@ -126,12 +135,14 @@ export class WorkerLogManager implements LogManager {
   /** What the dead worker had in hand is where a dead process's would be. */
   #replace(): void {
     if (this.#closed) return;
+    const waiting = [...this.#pending];
     [this.#worker, this.#port] = this.#start();
     for (const source of this.#sources.values()) {
       this.#ask({ op: 'attach', source }).catch((error) => {
         this.#log.error({ err: error, id: source.containerId }, 'log lost its worker and could not be attached again');
       });
     }
+    for (const [seq, { command }] of waiting) this.#send(seq, command);
   }
 
   #stop(): void {
