@@ -158,7 +158,7 @@ describe('a task', () => {
 
   it('with a terminal has one, of the size it is given', async () => {
     const { tasks } = suite.clients;
-    const args = ['sh', '-c', 'tty; while [ "$(stty size)" != "33 111" ]; do sleep 0.05; done; stty size'];
+    const args = ['sh', '-c', 'tty; while [ "$(stty size 2>/dev/null)" != "33 111" ]; do sleep 0.05; done; stty size'];
     await withContainer('terminal', { args, terminal: true }, async (output) => {
       await tasks.resizePty({ containerId: 'terminal', width: 111, height: 33 });
       expect(await tasks.wait({ containerId: 'terminal' })).toMatchObject({ exitStatus: 0 });
