@@ -167,10 +167,16 @@ export class Core {
     await this.#once(this.#tasks.start, { containerId: id }, `start task ${id}`);
   }
 
-  /** Sends a signal; a process that is gone is no error. */
+  /** Sends a signal; a process that has ended, by itself or with its shim, is no error. */
   async killTask(id: string, signal: number, options: { all?: boolean } = {}): Promise<void> {
     const request = { containerId: id, signal, all: options.all ?? false };
-    await ignoreMissing(this.#again(this.#tasks.kill, request, `send signal ${signal} to ${id}`));
+    try {
+      await ignoreMissing(this.#again(this.#tasks.kill, request, `send signal ${signal} to ${id}`));
+    } catch (error) {
+      if (!isCode(error, 'failed_precondition')) throw error;
+      const task = await this.task(id);
+      if (task !== undefined && task.status !== 'STOPPED') throw error;
+    }
   }
 
   /** Frees what is left of an ended task; answers how it ended, undefined when it is gone already. */
