@@ -224,6 +224,7 @@ export class Container {
   #publishExit(ended: TaskProcess, id: string, exit: Exit): void {
     this.#publishOom();
     ended.markEnded(exit);
+    this.#context.log.info('exited', { id: this.id, execId: ended.execId, pid: exit.pid, status: exit.status });
     this.#context.publish('containerd.events.TaskExit', {
       containerId: this.id,
       id,

@@ -1,4 +1,4 @@
-import { BerthError } from '#common/errors.ts';
+import { BerthError, messageOf } from '#common/errors.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
 import { timestampFromDate } from '#common/timestamp.ts';
 import type { TtrpcServer } from '#common/ttrpc/server.ts';
@@ -67,9 +67,18 @@ export class TaskService {
   #handle<M extends Method>(server: TtrpcServer, service: string, method: M): void {
     const [requestType, responseType] = messages[method];
     const call = this.#methods[method] as (request: Request<M>) => Promise<Response<M>> | Response<M>;
-    server.handle(service, method, async (payload) =>
-      encode(responseType, await call(decode(requestType, payload) as Request<M>)),
-    );
+    const { log } = this.#context;
+    server.handle(service, method, async (payload) => {
+      const request = decode(requestType, payload) as Request<M>;
+      const fields = { method, id: request.id, execId: 'execId' in request ? request.execId : '' };
+      log.debug('call', fields);
+      try {
+        return encode(responseType, await call(request));
+      } catch (error) {
+        log.debug('failed', { ...fields, error: messageOf(error) });
+        throw error;
+      }
+    });
   }
 
   readonly #methods: Task = {

@@ -8,6 +8,7 @@ import { TtrpcClient } from '#common/ttrpc/client.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { decode, encode, type MessageName } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
+import { removeCgroups } from './cgroups.ts';
 import { removeScratch, scratchDir } from './scratch.ts';
 import { waitFor } from './wait-for.ts';
 
@@ -110,6 +111,7 @@ export class ShimBed implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const shim of this.#shims) await shim.destroy();
     await this.stopListening();
+    removeCgroups(this.namespace);
     removeScratch(this.dir);
   }
 }
