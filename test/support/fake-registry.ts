@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TestImage } from './busybox-image.ts';
 
@@ -19,12 +20,13 @@ export class FakeRegistry implements AsyncDisposable {
   readonly #objects = new Map<string, { readonly mediaType: string; readonly digest: string; readonly data: Buffer }>();
   readonly #server: Server;
 
-  private constructor() {
-    this.#server = createServer((request, response) => this.#answer(request, response));
+  private constructor(tls: { readonly key: string; readonly cert: string } | undefined) {
+    const answer = (request: IncomingMessage, response: ServerResponse): void => this.#answer(request, response);
+    this.#server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer);
   }
 
-  static async start(): Promise<FakeRegistry> {
-    const registry = new FakeRegistry();
+  static async start(tls?: { readonly key: string; readonly cert: string }): Promise<FakeRegistry> {
+    const registry = new FakeRegistry(tls);
     registry.#server.listen(0, '127.0.0.1');
     await once(registry.#server, 'listening');
     return registry;

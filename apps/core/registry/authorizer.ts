@@ -111,7 +111,7 @@ export class Authorizer {
       url.searchParams.set('account', credentials.username);
       headers.authorization = basicAuthorization(credentials.username, credentials.password);
     }
-    return this.#connections.request(url, { method: 'GET', headers, signal, idleTimeoutMs: this.#host.idleTimeoutMs });
+    return this.#connections.request(url, { method: 'GET', headers, signal, timeouts: this.#host.timeouts });
   }
 
   /** distribution, spec/auth/oauth.md. */
@@ -120,13 +120,13 @@ export class Authorizer {
     fields.set('client_id', 'berth');
     fields.set('refresh_token', token);
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-    const { idleTimeoutMs } = this.#host;
+    const { timeouts } = this.#host;
     return this.#connections.request(realm, {
       method: 'POST',
       headers,
       body: fields.toString(),
       signal,
-      idleTimeoutMs,
+      timeouts,
     });
   }
 

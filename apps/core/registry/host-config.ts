@@ -6,6 +6,7 @@ import type { RegistryHost } from './hosts.ts';
 import { type HostEntry, parseHostsFile } from './hosts-file.ts';
 import { isLoopback, type TlsOptions } from './http.ts';
 
+const CONNECT_TIMEOUT_MS = 30_000;
 const IDLE_TIMEOUT_MS = 60_000;
 
 export interface HostConfigOptions {
@@ -29,7 +30,7 @@ export async function registryHosts(registry: string, options: HostConfigOptions
       capabilities: new Set(entry.capabilities),
       tls: await readTls(entry, dir ?? '/'),
       headers: entry.headers,
-      idleTimeoutMs: entry.dialTimeoutMs ?? IDLE_TIMEOUT_MS,
+      timeouts: { connectMs: entry.dialTimeoutMs ?? CONNECT_TIMEOUT_MS, idleMs: IDLE_TIMEOUT_MS },
     })),
   );
 }

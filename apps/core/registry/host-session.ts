@@ -63,7 +63,7 @@ export class HostSession implements Disposable {
 
   async #send(request: HostRequest): Promise<HttpResponse> {
     const { signal } = request;
-    const { idleTimeoutMs } = this.host;
+    const { timeouts } = this.host;
     const authorization = await this.#authorizer.authorization(request.scope, signal);
     const own = { ...this.host.headers, ...(authorization === undefined ? {} : { authorization }) };
     let url = this.#url(request);
@@ -71,7 +71,7 @@ export class HostSession implements Disposable {
       const home = url.origin === this.host.base.origin;
       const headers = { ...request.headers, ...(home ? own : {}) };
       const connections = home ? this.#connections : this.#foreign;
-      const response = await connections.request(url, { method: request.method, headers, signal, idleTimeoutMs });
+      const response = await connections.request(url, { method: request.method, headers, signal, timeouts });
       const location = response.headers.location;
       if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) {
         // Another host's challenge isn't the registry's: it gets no answer.

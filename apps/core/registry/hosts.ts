@@ -1,4 +1,4 @@
-import type { TlsOptions } from './http.ts';
+import type { Timeouts, TlsOptions } from './http.ts';
 
 export type Capability = 'pull' | 'resolve' | 'push' | 'referrers';
 
@@ -10,5 +10,5 @@ export interface RegistryHost {
   readonly tls: TlsOptions;
   /** Sent with every request to this host, never to another. */
   readonly headers: Readonly<Record<string, string | string[]>>;
-  readonly idleTimeoutMs: number;
+  readonly timeouts: Timeouts;
 }

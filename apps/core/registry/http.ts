@@ -13,13 +13,19 @@ export interface TlsOptions {
   readonly skipVerify?: boolean;
 }
 
+export interface Timeouts {
+  /** Milliseconds until a connection must stand. */
+  readonly connectMs: number;
+  /** Milliseconds without a byte after which the server counts as gone. */
+  readonly idleMs: number;
+}
+
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST';
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly body?: string;
   readonly signal: AbortSignal;
-  /** Milliseconds without a byte, also while connecting, after which the server counts as gone. */
-  readonly idleTimeoutMs: number;
+  readonly timeouts: Timeouts;
 }
 
 /** The body must be read to its end or destroyed. */
@@ -58,11 +64,12 @@ export class HttpConnections implements Disposable {
       method: request.method,
       agent: this.#agent(url),
       signal: request.signal,
-      timeout: request.idleTimeoutMs,
+      timeout: request.timeouts.idleMs,
       headers: { 'user-agent': `berth/${version}`, 'accept-encoding': 'identity', ...request.headers },
     });
     outgoing.on('response', resolve).on('error', reject);
     outgoing.on('timeout', () => outgoing.destroy(new BerthError('unavailable', `${url.host} sends nothing any more`)));
+    using _ = limitConnecting(outgoing, url, request.timeouts.connectMs);
     outgoing.end(request.body);
     try {
       const body = await promise;
@@ -86,6 +93,22 @@ export class HttpConnections implements Disposable {
     this.#agents.set(key, agent);
     return agent;
   }
+}
+
+/** Destroys a request whose connection doesn't come about in time. */
+function limitConnecting(outgoing: http.ClientRequest, url: URL, limitMs: number): Disposable {
+  let timer: NodeJS.Timeout | undefined;
+  const stop = (): void => clearTimeout(timer);
+  outgoing.once('socket', (socket) => {
+    if (!socket.connecting) return;
+    const late = new BerthError(
+      'unavailable',
+      `can't reach ${redactUrl(url.origin)}: no connection after ${limitMs} ms`,
+    );
+    timer = setTimeout(() => outgoing.destroy(late), limitMs);
+    socket.once('connect', stop);
+  });
+  return { [Symbol.dispose]: stop };
 }
 
 /** Whether a host, with or without a port, is this machine. */

@@ -75,9 +75,12 @@ export class RegistryClient implements Disposable {
     return descriptor;
   }
 
-  /** Opens a blob, manifest or index at `offset`, at the first host that has it. The bytes are not verified here. */
-  async blob(descriptor: Descriptor, offset: number, signal: AbortSignal): Promise<BlobStream> {
-    return this.#anyHost('pull', signal, (session) => this.#openBlob(session, descriptor, offset, signal));
+  /**
+   * Opens a blob, manifest or index at `offset`, at the first host that has it. The bytes are not verified here: who finds
+   * them wrong or cut off counts `failures`, so that each time another host comes first.
+   */
+  async blob(descriptor: Descriptor, offset: number, signal: AbortSignal, failures = 0): Promise<BlobStream> {
+    return this.#anyHost('pull', signal, (session) => this.#openBlob(session, descriptor, offset, signal), failures);
   }
 
   get #name(): string {
@@ -157,8 +160,11 @@ export class RegistryClient implements Disposable {
     capability: Capability,
     signal: AbortSignal,
     ask: (session: HostSession) => Promise<T>,
+    failures = 0,
   ): Promise<T> {
-    const sessions = this.#sessions.filter(({ host }) => host.capabilities.has(capability));
+    const able = this.#sessions.filter(({ host }) => host.capabilities.has(capability));
+    const first = able.length === 0 ? 0 : failures % able.length;
+    const sessions = [...able.slice(first), ...able.slice(0, first)];
     const errors: BerthError[] = [];
     for (const session of sessions) {
       // A mirror that fails is left sooner than the last host that could have the image.

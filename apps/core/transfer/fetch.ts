@@ -59,8 +59,9 @@ export class BlobFetcher {
   /** An attempt that brought bytes doesn't count: only standing still uses attempts up. */
   async #untilWhole(request: FetchRequest, mayStartOver: () => boolean): Promise<void> {
     const { descriptor, signal } = request;
+    let failures = -1;
     for (;;) {
-      const outcome = await retry(DEFAULT_RETRY, signal, () => this.#attempt(request));
+      const outcome = await retry(DEFAULT_RETRY, signal, () => this.#attempt(request, ++failures));
       if (outcome === 'whole') return;
       if (outcome === 'damaged' && !mayStartOver()) {
         const message = `digest mismatch: ${request.client.reference.domain} sends other bytes for ${descriptor.digest}`;
@@ -69,7 +70,7 @@ export class BlobFetcher {
     }
   }
 
-  async #attempt(request: FetchRequest): Promise<'whole' | 'progress' | 'damaged'> {
+  async #attempt(request: FetchRequest, failures: number): Promise<'whole' | 'progress' | 'damaged'> {
     const { ns, descriptor, lease, signal } = request;
     const { digest: expected, size } = descriptor;
     const ref = refKey(descriptor);
@@ -78,7 +79,7 @@ export class BlobFetcher {
     if (writer.offset > size) await writer.truncate(0);
     if (writer.offset < size) {
       const before = writer.offset;
-      const failure = await this.#download(request, writer);
+      const failure = await this.#download(request, writer, failures);
       if (failure !== undefined) {
         if (writer.offset > before) return 'progress';
         throw failure;
@@ -93,9 +94,9 @@ export class BlobFetcher {
   }
 
   /** Writes what the registry sends; answers why it stopped before the end, if it did. */
-  async #download(request: FetchRequest, writer: ContentWriter): Promise<BerthError | undefined> {
+  async #download(request: FetchRequest, writer: ContentWriter, failures: number): Promise<BerthError | undefined> {
     const { client, descriptor, signal, onProgress } = request;
-    const stream = await client.blob(descriptor, writer.offset, signal);
+    const stream = await client.blob(descriptor, writer.offset, signal, failures);
     try {
       if (stream.offset !== writer.offset) await writer.truncate(stream.offset);
       for await (const piece of receivedFrom(client, stream.data)) {

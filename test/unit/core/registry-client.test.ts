@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -294,6 +295,56 @@ describe('RegistryClient', () => {
       await expect(failed).rejects.toMatchObject({ code: 'permission_denied' });
       await expect(failed).rejects.toThrow(registry.host);
       await expect(failed).rejects.toThrow(other.host);
+    });
+
+    it('begins with another host for a blob that one of them sent wrong', async () => {
+      other.add(image);
+      const options = hosts(`server = "http://${other.host}"\n[host."http://${registry.host}"]\n`);
+      using client = await RegistryClient.open('example.com/test/image:latest', { retry: RETRY, ...options });
+      for (const failures of [0, 1, 2]) {
+        const stream = await client.blob(image.layers[0] as Blob, 0, signal, failures);
+        stream.close();
+      }
+      expect([registry.seen.length, other.seen.length]).toEqual([2, 1]);
+    });
+
+    describe('that speak TLS', () => {
+      let secure: FakeRegistry;
+
+      beforeEach(async () => {
+        const [key, cert] = [join(dir, 'key.pem'), join(dir, 'example.com/own.crt')];
+        const request = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test';
+        const names = ['-addext', 'subjectAltName=IP:127.0.0.1'];
+        execFileSync('openssl', [...request.split(' '), ...names, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+        secure = await FakeRegistry.start({ key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') });
+        secure.add(image);
+      });
+
+      afterEach(() => secure[Symbol.asyncDispose]());
+
+      it.each(['ca = "own.crt"', 'skip_verify = true'])('are trusted with %s', async (trust) => {
+        const options = hosts(`server = "https://${secure.host}"\n${trust}\n`);
+        expect((await resolve(options, 'example.com/test/image:latest')).digest).toBe(image.manifest.digest);
+      });
+
+      it('are refused without, and the message says what to do', async () => {
+        const failed = resolve(hosts(`server = "https://${secure.host}"`), 'example.com/test/image:latest');
+        await expect(failed).rejects.toMatchObject({ code: 'failed_precondition' });
+        await expect(failed).rejects.toThrow(/certificate of 127\.0\.0\.1:[0-9]+ is not trusted.*hosts\.toml/);
+      });
+
+      it('are told from those that do not', async () => {
+        const failed = resolve(hosts(`server = "https://${registry.host}"`), 'example.com/test/image:latest');
+        await expect(failed).rejects.toThrow(/does not speak TLS/);
+      });
+
+      it('can’t redirect to a host that does not', async () => {
+        secure.intercept = (_request, response) =>
+          Boolean(response.writeHead(307, { location: `http://${other.host}/x` }).end());
+        const options = hosts(`server = "https://${secure.host}"\nskip_verify = true\n`);
+        await expect(resolve(options, 'example.com/test/image:latest')).rejects.toThrow(/which is not TLS/);
+        expect(other.seen).toEqual([]);
+      });
     });
 
     it('names the file when it can’t be used', async () => {
