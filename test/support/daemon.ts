@@ -1,8 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { waitFor } from './wait-for.ts';
+
+/** The same sources are started over and over: Node keeps them compiled. */
+const compileCache = join(import.meta.dirname, '../../dist/compile-cache');
 
 export interface DaemonOptions {
   /** Program and arguments. */
@@ -45,7 +48,7 @@ export class Daemon implements AsyncDisposable {
     const log = openSync(this.#options.logPath, 'a');
     const child = spawn(program, args, {
       stdio: ['ignore', log, log],
-      env: { ...process.env, ...this.#options.env },
+      env: { ...process.env, NODE_COMPILE_CACHE: compileCache, ...this.#options.env },
     });
     closeSync(log);
     this.#child = child;

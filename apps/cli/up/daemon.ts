@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { connect } from '#common/grpc/client.ts';
 import { isLive } from '#common/grpc/socket.ts';
@@ -18,6 +18,8 @@ export interface DaemonPlan {
   readonly log?: string;
 }
 
+/** Where Node keeps the compiled sources, which halves the time of the next start. */
+const compileCache = join(import.meta.dirname, '../../../dist/compile-cache');
 const startTimeoutMs = 30_000;
 /** A daemon that doesn't end on SIGTERM is killed after this time. */
 const stopTimeoutMs = 15_000;
@@ -58,6 +60,7 @@ export class Daemon implements AsyncDisposable {
     this.#process = spawn(process.execPath, [plan.main, ...plan.args], {
       stdio: ['ignore', output, output],
       detached: true,
+      env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
     });
     if (typeof output === 'number') closeSync(output);
     const { promise: exited, resolve: setExited } = Promise.withResolvers<void>();
