@@ -61,6 +61,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   const stopSignal = stopSignalNumber(config.stopSignal, process.stopSignal);
   const targetPid = targetProcess(rt, sandbox, config);
   const security = config.linux?.securityContext ?? null;
+  if (security?.selinuxOptions != null) rt.log.warn({ id }, 'SELinux options are ignored: they are not supported');
   await using undo = rt.janitor.undo(id);
 
   operation.stage('preparing the root file system');

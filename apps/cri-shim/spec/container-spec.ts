@@ -2,6 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import type { ContainerConfig, PodConfig } from '../cri-types.ts';
 import { containerAnnotations } from './annotations.ts';
+import { appArmorFor } from './apparmor.ts';
 import { containerCapabilities } from './capabilities.ts';
 import { type CgroupPlacement, cgroupPlacement } from './cgroups.ts';
 import { type DeviceRule, hostDevices, requestedDevices } from './devices.ts';
@@ -75,6 +76,7 @@ export async function containerSpec(
   const seccomp = privileged
     ? undefined
     : seccompFor(security === null ? runtimeDefault : security.seccomp, capabilities.bounding, host.seccomp);
+  const appArmor = appArmorFor(security?.apparmor ?? null, privileged, host.appArmor);
   const resources = config.linux?.resources ?? null;
 
   const spec: RuntimeSpec = {
@@ -88,6 +90,7 @@ export async function containerSpec(
       capabilities,
       noNewPrivileges: !privileged && (security?.noNewPrivs ?? false),
       rlimits: processRlimits(host.limits),
+      ...(appArmor === undefined ? {} : { apparmorProfile: appArmor }),
     },
     root: { path: 'rootfs', readonly: security?.readonlyRootfs ?? false },
     mounts,

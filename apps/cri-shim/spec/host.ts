@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { getCapEffective } from '#common/native/index.ts';
+import { hostHasAppArmor } from './apparmor.ts';
 import { type CapabilityName, capabilitiesOfMask } from './capabilities.ts';
 import { type HostLimits, readHostLimits } from './limits.ts';
 import type { ControllerSupport } from './resources.ts';
@@ -15,6 +16,7 @@ export interface HostFacts {
   readonly capabilities: readonly CapabilityName[];
   readonly limits: HostLimits;
   readonly seccomp: boolean;
+  readonly appArmor: boolean;
 }
 
 export function readHostFacts(): HostFacts {
@@ -27,6 +29,7 @@ export function readHostFacts(): HostFacts {
     capabilities: capabilitiesOfMask(capabilities),
     limits: readHostLimits(capabilities),
     seccomp: hostHasSeccomp(),
+    appArmor: hostHasAppArmor(),
   };
 }
 

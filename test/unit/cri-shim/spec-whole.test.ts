@@ -18,6 +18,7 @@ const host: HostFacts = {
   capabilities: capabilityNames,
   limits: { nofileHard: 1000, oomScoreAdj: 0, mayRaise: false },
   seccomp: true,
+  appArmor: false,
 };
 const image = { name: 'img', process: imageProcess({ config: { Entrypoint: ['/app'], WorkingDir: '/srv' } }) };
 const user = { uid: 5, gid: 6, additionalGids: [6] };
@@ -260,6 +261,15 @@ describe('the spec of a container', () => {
     );
     expect(spec.mounts?.find(({ destination }) => destination === '/sys')?.options).toContain('rw');
     expect(spec.linux).not.toHaveProperty('seccomp');
+  });
+
+  it('has the AppArmor profile that is asked for, where there is AppArmor', async () => {
+    const config = container({ apparmor: { profileType: 'Localhost', localhostRef: 'localhost/mine' } });
+    await expect(build(config)).rejects.toMatchObject({ code: 'failed_precondition' });
+    const { spec } = await build(config, { host: { ...host, appArmor: true } });
+    expect(spec.process?.apparmorProfile).toBe('mine');
+    const byDefault = container({ apparmor: { profileType: 'RuntimeDefault', localhostRef: '' } });
+    expect((await build(byDefault)).spec.process).not.toHaveProperty('apparmorProfile');
   });
 
   it('refuses what would otherwise be dropped in silence', async () => {
