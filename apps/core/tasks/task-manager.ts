@@ -9,6 +9,7 @@ import type { Envelope, EventPublisher } from '../events/events.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { Bundle } from './bundle.ts';
 import type { Exit } from './exit.ts';
+import { rootfsMounts } from './rootfs.ts';
 import type { RuntimeNames } from './runtime-name.ts';
 import { Shim } from './shim.ts';
 import type { ShimCommand } from './shim-command.ts';
@@ -143,7 +144,7 @@ export class TaskManager {
   }
 
   async #create(namespace: string, container: Container, input: TaskInput, signal?: AbortSignal): Promise<number> {
-    const { runtimes, command, tasksDir, runcRoot } = this.#options;
+    const { runtimes, command, snapshotter, tasksDir, runcRoot } = this.#options;
     const { id } = container;
     if (this.#tasks.has(key(namespace, id))) throw new BerthError('already_exists', `task ${id} already exists`);
     if (container.spec === undefined) throw new BerthError('invalid_argument', `container ${id} has no spec`);
@@ -156,7 +157,7 @@ export class TaskManager {
       runcRoot,
     );
     const stages = new Stages();
-    const rootfs = await this.#rootfs(namespace, container, input);
+    const rootfs = await rootfsMounts(namespace, container, input.rootfs, snapshotter);
     stages.end('rootfs');
     const bundle = new Bundle(tasksDir, namespace, id);
     await this.#makeBundle(bundle, container.spec.value, shimBinary);
@@ -196,54 +197,41 @@ export class TaskManager {
     }
   }
 
-  async #rootfs(namespace: string, container: Container, input: TaskInput): Promise<WireMount[]> {
-    if (input.rootfs.length > 0 || container.snapshotKey === '') return [...input.rootfs];
-    const mounts = await this.#options.snapshotter(container.snapshotter).mounts(namespace, container.snapshotKey);
-    return mounts.map(({ type, source, target, options }) => ({
-      type,
-      source,
-      target: target ?? '',
-      options: [...options],
-    }));
-  }
-
   async #delete(task: Task): Promise<Exit> {
-    const { shim, bundle } = task;
-    task.deleting = shim !== undefined && !shim.closed;
-    let exit: Exit;
-    try {
-      exit = await this.#deleteFromShim(task);
-    } catch (error) {
-      task.deleting = false;
-      // The shim may have died of it, and nobody has noticed while `deleting` was set.
-      if (shim?.closed) void this.#lost(task);
-      throw error;
+    const outcome = task.lost ? undefined : await this.#deleteFromShim(task);
+    if (outcome !== undefined) {
+      await task.bundle.recordDeleted();
+      if (task.shim !== undefined) await this.#shutDown(task, task.shim);
+    } else {
+      await task.cleared;
     }
     this.#tasks.delete(key(task.namespace, task.id));
-    shim?.close();
+    task.shim?.close();
     task.shimLog?.close();
-    await bundle.remove();
-    return exit;
-  }
-
-  async #deleteFromShim(task: Task): Promise<Exit> {
-    const { shim, bundle } = task;
-    if (shim !== undefined && !shim.closed) {
-      try {
-        const { pid, exitStatus, exitedAt } = await shim.call('Delete', { id: task.id });
-        await bundle.recordDeleted();
-        await this.#shutDown(task, shim);
-        return { pid, exitStatus, exitedAt: exitedAt ?? { seconds: '0', nanos: 0 } };
-      } catch (error) {
-        if (!shim.closed) throw await precise(error, task);
-      }
-      task.deleting = false;
-      void this.#lost(task);
-    }
-    await task.cleared;
+    await task.bundle.remove();
+    if (outcome instanceof BerthError) throw outcome;
+    if (outcome !== undefined) return outcome;
     const exit = task.exit as Exit;
     this.#publish(task, '/tasks/delete', exit);
     return exit;
+  }
+
+  /**
+   * The shim's answer; its error when it has no such task, which is then gone for us too; undefined when it dies over the
+   * question. From the answer on, that the connection breaks is no news.
+   */
+  async #deleteFromShim(task: Task): Promise<Exit | BerthError | undefined> {
+    task.deleting = true;
+    try {
+      const { pid, exitStatus, exitedAt } = await task.call('Delete', { id: task.id });
+      return { pid, exitStatus, exitedAt: exitedAt ?? { seconds: '0', nanos: 0 } };
+    } catch (error) {
+      if (!task.lost && isCode(error, 'not_found')) return error;
+      task.deleting = false;
+      if (!task.lost) throw await precise(error, task);
+      void this.#lost(task);
+      return undefined;
+    }
   }
 
   async #shutDown(task: Task, shim: Shim): Promise<void> {
