@@ -1,5 +1,4 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { type FileHandle, open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -121,7 +120,12 @@ async function converse(
   lowers: readonly string[],
   onProgress: ((bytes: number) => void) | undefined,
 ): Promise<AppliedLayer> {
-  const ended = child.exitCode === null && child.signalCode === null ? once(child, 'close') : undefined;
+  const running = child.exitCode === null && child.signalCode === null;
+  const ended = running ? new Promise((resolve) => child.once('close', resolve)) : undefined;
+  let failure: Error | undefined;
+  child.once('error', (error) => {
+    failure = error;
+  });
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(0, MAX_STDERR);
@@ -137,6 +141,7 @@ async function converse(
   await ended;
   if (result?.type === 'done') return { diffId: result.diffId, size: result.size };
   if (result?.type === 'error') throw new BerthError(result.code, result.message);
+  if (failure !== undefined) throw BerthError.from(failure, 'start the process that applies the layer');
   const how = child.signalCode === null ? `exited with status ${child.exitCode}` : `was killed by ${child.signalCode}`;
   throw new BerthError('aborted', `the process applying the layer ${how}${stderr === '' ? '' : `: ${stderr.trim()}`}`);
 }

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { lstat, readlink } from 'node:fs/promises';
 import * as native from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
-import { byteString, fsPath } from './byte-path.ts';
+import { byteString, components, fsPath } from './byte-path.ts';
 import { isWhiteout } from './directory-tree.ts';
 import { isOverlayXattr } from './file-attributes.ts';
 import { type LowerDirectory, type LowerEntry, NO_LOWER } from './lower.ts';
@@ -21,7 +21,7 @@ export async function lookupLower(lowers: readonly string[], path: string): Prom
 
 /** Undefined means that the next layer below is to be asked. */
 async function lookupLayer(lower: string, path: string): Promise<LowerEntry | undefined> {
-  const parts = path.split('/').slice(1);
+  const parts = components(path);
   let at = byteString(lower);
   for (const [index, part] of parts.entries()) {
     const parent = at;
