@@ -7,6 +7,7 @@ import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage, digestOf, dockerArchive, ociArchive, type TestImage } from '../support/busybox-image.ts';
 import { type TarMember, tarArchive } from '../support/tar-archive.ts';
 import { importArchive } from '../support/transfers.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();
 let images = 0;
@@ -222,6 +223,20 @@ describe('a bad archive', () => {
     expect((await suite.clients.leases.list({})).leases).toEqual([]);
     expect((await suite.clients.content.listStatuses({})).statuses).toEqual([]);
   });
+});
+
+it('leaves nothing when the client goes away in the middle of an archive', async () => {
+  const controller = new AbortController();
+  const archive = ociArchive(freshImage(), 'example.com/broken-off:1');
+  const wishes = { signal: controller.signal, stallAt: archive.length >> 1 };
+  const importing = failure(importArchive(suite.clients, archive, '', wishes));
+  const statuses = async () => (await suite.clients.content.listStatuses({})).statuses;
+  await waitFor('a part of the archive', async () => (await statuses()).length > 0);
+  controller.abort();
+  expect(await importing).toMatchObject({ code: 'canceled' });
+  await waitFor('its lease to go', async () => (await suite.clients.leases.list({})).leases.length === 0);
+  await waitFor('its part to go', async () => (await statuses()).length === 0);
+  expect(await imageNames()).not.toContain('example.com/broken-off:1');
 });
 
 it('imports what ctr of another version brings by itself', async () => {

@@ -10,6 +10,8 @@ export interface TransferWishes {
   readonly unpack?: boolean;
   readonly signal?: AbortSignal;
   readonly lease?: string;
+  /** Bytes of an archive after which the client sends nothing more, and doesn't say so. */
+  readonly stallAt?: number;
 }
 
 /** What the progress stream told: event and object, in order. */
@@ -33,7 +35,7 @@ export async function importArchive(
   wishes: TransferWishes = {},
 ): Promise<Told> {
   const stream = streamId('import');
-  const sending = sendBytes(clients, stream, archive);
+  const sending = sendBytes(clients, stream, archive, wishes.stallAt ?? Number.POSITIVE_INFINITY);
   await sending.ready;
   const source = pack('containerd.types.transfer.ImageImportStream', { stream });
   return transfer(clients, source, name, wishes);
@@ -87,7 +89,12 @@ async function transfer(
   return told;
 }
 
-function sendBytes(clients: CoreClients, id: string, bytes: Buffer): { readonly ready: Promise<void> } {
+function sendBytes(
+  clients: CoreClients,
+  id: string,
+  bytes: Buffer,
+  stallAt: number,
+): { readonly ready: Promise<void> } {
   const opened = openStream(clients, id);
   void opened
     .then(async (stream) => {
@@ -95,7 +102,7 @@ function sendBytes(clients: CoreClients, id: string, bytes: Buffer): { readonly 
       let sent = 0;
       for await (const { value } of stream) {
         window += decode('containerd.types.transfer.WindowUpdate', value as Buffer).update;
-        while (window > 0 && sent < bytes.length) {
+        while (window > 0 && sent < Math.min(bytes.length, stallAt)) {
           const data = bytes.subarray(sent, sent + Math.min(window, 32 * 1024));
           sent += data.length;
           window -= data.length;

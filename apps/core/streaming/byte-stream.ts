@@ -1,6 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import { type Any, sameType } from '#common/typeurl.ts';
 import { decode, encode } from '#common/wire/codec.ts';
+import { orAborted } from './or-aborted.ts';
 import type { ClientStream } from './stream.ts';
 
 const DATA = 'containerd.types.transfer.Data';
@@ -12,16 +13,17 @@ const WINDOW = 1024 * 1024;
 /**
  * The bytes that a client sends over a stream: it sends Data as far as the window lets it, which we push on with
  * WindowUpdates as the bytes are taken (containerd, core/transfer/streaming). The stream is closed at the end.
+ * @throws canceled once the signal aborts, also while the client sends nothing.
  */
-export async function* receiveBytes(stream: ClientStream): AsyncGenerator<Buffer, void, void> {
+export async function* receiveBytes(stream: ClientStream, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
   let window = 0;
   try {
     for (;;) {
       if (window <= WINDOW / 2) {
         window += WINDOW;
-        await grant(stream, WINDOW);
+        await orAborted(grant(stream, WINDOW), signal);
       }
-      const message = await stream.receive();
+      const message = await orAborted(stream.receive(), signal);
       if (message === undefined) return;
       const data = dataOf(message);
       window -= data.length;

@@ -47,7 +47,7 @@ export function archiveStream(any: Any): string {
 /** How to reach a registry, as the client wishes it. @throws invalid_argument for an unknown scheme. */
 export function registryOptions(
   { reference, resolver }: OCIRegistry__Output,
-  context: { readonly auth: ClientStream | undefined; readonly certsDir: string },
+  context: { readonly auth: ClientStream | undefined; readonly certsDir: string; readonly signal: AbortSignal },
 ): RegistryClientOptions {
   const scheme = resolver?.defaultScheme ?? '';
   if (scheme !== '' && scheme !== 'http' && scheme !== 'https') {
@@ -57,7 +57,8 @@ export function registryOptions(
     hostDir: resolver?.hostDir || context.certsDir,
     defaultScheme: scheme === '' ? undefined : scheme,
     headers: resolver?.headers ?? {},
-    credentials: context.auth === undefined ? undefined : credentialsFromStream(context.auth, reference),
+    credentials:
+      context.auth === undefined ? undefined : credentialsFromStream(context.auth, reference, context.signal),
   };
 }
 

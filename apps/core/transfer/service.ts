@@ -84,7 +84,7 @@ async function pull(parts: TransferServiceParts, source: Any, destination: Any, 
   await pullImage(parts, {
     ...call,
     reference: registry.reference,
-    registry: registryOptions(registry, { auth: auth?.stream, certsDir: parts.certsDir }),
+    registry: registryOptions(registry, { auth: auth?.stream, certsDir: parts.certsDir, signal: call.signal }),
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
     unpacks: unpacksOf(target, parts.snapshotterNamed),
@@ -96,7 +96,7 @@ async function importArchive(parts: TransferServiceParts, source: Any, destinati
   using archive = closedAfterUse(parts.streams.get(call.ns, archiveStream(source)));
   await importImages(parts, {
     ...call,
-    archive: receiveBytes(archive.stream),
+    archive: receiveBytes(archive.stream, call.signal),
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
     unpacks: unpacksOf(target, parts.snapshotterNamed),

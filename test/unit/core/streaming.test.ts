@@ -78,6 +78,23 @@ describe('CallStream', () => {
 });
 
 describe('receiveBytes', () => {
+  const { signal } = new AbortController();
+
+  it('does not wait for a silent client once it is aborted', async () => {
+    const controller = new AbortController();
+    const silent = (async function* (): AsyncGenerator<Any> {
+      await new Promise(() => {});
+    })();
+    const stream = new CallStream(silent, signal);
+    void collect(stream);
+    const read = async () => {
+      for await (const _piece of receiveBytes(stream, controller.signal));
+    };
+    const reading = read();
+    setImmediate(() => controller.abort());
+    await expect(reading).rejects.toMatchObject({ code: 'canceled' });
+  });
+
   it('takes any amount from a client that keeps to its window', async () => {
     const total = 5 * 1024 * 1024;
     const toClient: Any[] = [];
@@ -101,7 +118,7 @@ describe('receiveBytes', () => {
       }
     })();
     let received = 0;
-    for await (const piece of receiveBytes(stream)) received += piece.length;
+    for await (const piece of receiveBytes(stream, signal)) received += piece.length;
     expect(received).toBe(total);
   });
 
@@ -112,7 +129,7 @@ describe('receiveBytes', () => {
     const stream = new CallStream(client, new AbortController().signal);
     void collect(stream);
     const read = async () => {
-      for await (const _piece of receiveBytes(stream));
+      for await (const _piece of receiveBytes(stream, signal));
     };
     await expect(read()).rejects.toMatchObject({ code: 'invalid_argument' });
   });
