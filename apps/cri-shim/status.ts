@@ -16,7 +16,8 @@ export async function runtimeStatus(rt: Runtime, verbose: boolean): Promise<Stat
         condition('NetworkReady', 'NetworkPluginNotReady', networkProblem),
       ],
     },
-    runtimeHandlers: rt.handlers.names.map((name) => ({
+    // The empty name stands for the default: the kubelet looks for the features of pods that name none there.
+    runtimeHandlers: ['', ...rt.handlers.names].map((name) => ({
       name,
       features: { recursiveReadOnlyMounts: false, userNamespaces: false },
     })),

@@ -18,7 +18,8 @@ describe('the runtime', () => {
   it('answers version, status and cgroup driver', async () => {
     const { runtime } = suite.cri;
     expect(await runtime.version({})).toMatchObject({ runtimeName: 'berth', runtimeApiVersion: 'v1' });
-    const { status, info } = await runtime.status({ verbose: true });
+    const { status, info, runtimeHandlers } = await runtime.status({ verbose: true });
+    expect(runtimeHandlers.map(({ name }) => name)).toEqual(['', 'runc']);
     expect(status?.conditions).toEqual([
       { type: 'RuntimeReady', status: true, reason: '', message: '' },
       { type: 'NetworkReady', status: true, reason: '', message: '' },
