@@ -1,10 +1,8 @@
 import { BerthError } from '#common/errors.ts';
-import { close, pipe, readAll, spawn, unixConnect, writeAll } from '#common/native/index.ts';
-import { hasErrno } from '#common/node-error.ts';
-import { Bundle } from './bundle.ts';
+import { close, pipe, readAll, spawn, writeAll } from '#common/native/index.ts';
 import type { CommandLine } from './command-line.ts';
-import { nameOf, removeFile } from './files.ts';
-import { shimSocket, socketFolder } from './socket-path.ts';
+import { nameOf } from './files.ts';
+import { isServed, shimSocket, socketFolder } from './socket-path.ts';
 import { openNull } from './stdio.ts';
 
 /** The serving shim's end of the pipe on which it says that it is ready, or what went wrong. */
@@ -21,23 +19,9 @@ export function start(line: CommandLine): void {
   const socket = shimSocket(socketFolder(), line.address, line.namespace, line.id);
   const address = `unix://${socket}`;
   if (!isServed(socket)) {
-    const bundle = new Bundle(process.cwd());
-    const pid = spawnServer(line, socket);
-    bundle.saveShimPid(pid);
-    bundle.saveAddress(address);
+    spawnServer(line, socket);
   }
   writeAll(1, Buffer.from(answer(address)));
-}
-
-function isServed(socket: string): boolean {
-  try {
-    close(unixConnect(socket));
-    return true;
-  } catch (error) {
-    if (!hasErrno(error, 'ENOENT', 'ECONNREFUSED')) throw BerthError.from(error, 'look for a shim');
-    removeFile(socket);
-    return false;
-  }
 }
 
 /**
@@ -46,21 +30,14 @@ function isServed(socket: string): boolean {
  */
 const lean = ['BUN_JSC_useJIT=0', 'BUN_JSC_numberOfGCMarkers=1', 'BUN_JSC_useConcurrentGC=0', 'BUN_GC_TIMER_DISABLE=1'];
 
-function spawnServer(line: CommandLine, socket: string): number {
+function spawnServer(line: CommandLine, socket: string): void {
   const args = ['-namespace', line.namespace, '-id', line.id, '-address', line.address, '-socket', socket];
   if (line.debug) args.push('-debug');
   const env = Object.entries(process.env).map(([key, value]) => `${key}=${value}`);
   const devNull = openNull();
   const [readEnd, writeEnd] = pipe(0);
-  let pid: number;
   try {
-    pid = spawn(
-      [process.execPath, ...args, 'serve'],
-      [...env, ...lean],
-      null,
-      [devNull, devNull, devNull, writeEnd],
-      true,
-    );
+    spawn([process.execPath, ...args, 'serve'], [...env, ...lean], null, [devNull, devNull, devNull, writeEnd], true);
   } catch (error) {
     close(readEnd);
     throw BerthError.from(error, `start ${nameOf(process.execPath)}`);
@@ -71,7 +48,6 @@ function spawnServer(line: CommandLine, socket: string): number {
   const said = readAll(readEnd).toString('utf8');
   close(readEnd);
   if (said !== ready) throw new BerthError('internal', said || 'the shim ended before it was ready');
-  return pid;
 }
 
 /** A daemon before containerd 2.0 takes a bare address only, a later one says which version it knows. */

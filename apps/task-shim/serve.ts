@@ -10,6 +10,7 @@ import { ShimLog } from './log.ts';
 import { MemorySaver } from './memory.ts';
 import { Reaper } from './reaper.ts';
 import { TaskService } from './service.ts';
+import { isServed } from './socket-path.ts';
 
 /** A shim that has no container and no caller for this long was forgotten by a daemon that died. */
 const forgottenMs = 60_000;
@@ -62,7 +63,11 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
     { settled: () => memory.settled(), shutdown: () => void shutdown() },
   );
   service.register(server);
+  if (isServed(socket)) throw new BerthError('already_exists', `a shim for ${line.id} listens on ${socket}`);
   await server.listen(socket);
+  const bundle = new Bundle(process.cwd());
+  bundle.saveShimPid(process.pid);
+  bundle.saveAddress(`unix://${socket}`);
   const lookAround = (): void => {
     if (!service.isEmpty) return;
     if (server.connections === 0) void shutdown();

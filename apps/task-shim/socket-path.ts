@@ -1,4 +1,7 @@
-import { makeFolders } from './files.ts';
+import { BerthError } from '#common/errors.ts';
+import { close, unixConnect } from '#common/native/index.ts';
+import { hasErrno } from '#common/node-error.ts';
+import { makeFolders, removeFile } from './files.ts';
 
 /** Bun's hasher; node:crypto takes 10 ms of CPU to load, which is more than all the rest of `start`. */
 declare const Bun: {
@@ -19,4 +22,16 @@ export function socketFolder(): string {
 export function shimSocket(folder: string, address: string, namespace: string, id: string): string {
   const path = `${address}/${namespace}/${id}`.replace(/\/{2,}/g, '/');
   return `${folder}/${new Bun.CryptoHasher('sha256').update(path).digest('hex')}`;
+}
+
+/** Whether a shim listens there. A socket that a dead one left is removed. */
+export function isServed(socket: string): boolean {
+  try {
+    close(unixConnect(socket));
+    return true;
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'ECONNREFUSED')) throw BerthError.from(error, 'look for a shim');
+    removeFile(socket);
+    return false;
+  }
 }
