@@ -15,10 +15,10 @@ cd "$(dirname "$0")/.."
 #   docker-registry                  the loopback registry that images are pulled from
 #   containerd                       ctr, and the daemon that the benchmark compares with
 #   gcc libc6-dev                    native addon and pause program
-#   ca-certificates                  registries over HTTPS
+#   ca-certificates openssl          registries over HTTPS, and the certificate of a test's own
 #   util-linux procps tar gzip zstd  mounts, processes and archives in the tests
 packages='runc crun containernetworking-plugins iproute2 iptables busybox-static docker-registry containerd
-  gcc libc6-dev ca-certificates util-linux procps tar gzip zstd'
+  gcc libc6-dev ca-certificates openssl util-linux procps tar gzip zstd'
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
