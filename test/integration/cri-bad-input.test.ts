@@ -5,7 +5,7 @@ import type { PodSandboxConfig } from '#proto/runtime/v1/PodSandboxConfig.ts';
 import { useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
 
-const suite = useCri(73);
+const suite = useCri();
 let clean: LeakSnapshot;
 
 beforeAll(async () => {
@@ -115,7 +115,7 @@ describe('RunPodSandbox', () => {
     const ipam = {
       type: 'host-local',
       dataDir: join(suite.dir, 'cni', 'ipam'),
-      ranges: [[{ subnet: '10.253.73.0/24' }]],
+      ranges: [[{ subnet: `${suite.berth.network.prefix}0/24` }]],
     };
     const bridge = { type: 'bridge', bridge: suite.berth.network.bridge, isGateway: true, ipam };
     const list = {

@@ -7,7 +7,7 @@ import { patient, useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const suite = useCri(88);
+const suite = useCri();
 let clean: LeakSnapshot;
 
 beforeAll(async () => {

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
 
-const suite = useCri(71);
+const suite = useCri();
 let clean: LeakSnapshot;
 
 beforeAll(async () => {

@@ -4,7 +4,7 @@ import { patient, useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const suite = useCri(74);
+const suite = useCri();
 let clean: LeakSnapshot;
 
 beforeAll(async () => {

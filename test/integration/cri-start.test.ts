@@ -53,7 +53,7 @@ describe('berth-cri doesn’t start, and says why, with', () => {
 
 describe('berth-cri with a state directory that is full', () => {
   const small = (dir: string) => join(dir, 'small');
-  const suite = useCri(75, (dir) => {
+  const suite = useCri((dir) => {
     mkdirSync(small(dir));
     mount('tmpfs', small(dir), 'tmpfs', 0, 'size=4m,nr_inodes=300');
     return { state: small(dir) };
@@ -117,7 +117,7 @@ describe('berth-cri with a state directory that is full', () => {
 });
 
 describe('berth-cri as a service', () => {
-  const suite = useCri(76);
+  const suite = useCri();
 
   it('waits for berthd, and says in Status when that is gone', async () => {
     const { daemon } = suite.berth.berthd;

@@ -1,4 +1,5 @@
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { randomInt } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll } from 'vitest';
 import type { ContainerConfig } from '#proto/runtime/v1/ContainerConfig.ts';
@@ -143,18 +144,14 @@ export class CriSuite {
  * Gives the tests of a file berthd and berth-cri of their own. The values are there once the tests run; a test that
  * fails shows the end of both logs.
  *
- * @param network tells the networks of files apart: 0–255
  * @param settings further keys of cri.toml
  */
-export function useCri(
-  network: number,
-  settings: (dir: string) => Readonly<Record<string, unknown>> = () => ({}),
-): CriSuite {
+export function useCri(settings: (dir: string) => Readonly<Record<string, unknown>> = () => ({})): CriSuite {
   const suite = new CriSuite();
   beforeAll(async () => {
     suite.dir = scratchDir();
     suite.cgroup = suite.dir.slice(suite.dir.lastIndexOf('/') + 1).toLowerCase();
-    suite.berth = await startBerth({ dir: suite.dir, network, settings: settings(suite.dir) });
+    suite.berth = await startBerth({ dir: suite.dir, network: freeNetwork(), settings: settings(suite.dir) });
     suite.cri = suite.berth.clients();
     using core = suite.berth.berthd.clients('k8s.io');
     await importImage(core, busyboxImage(), busybox);
@@ -176,4 +173,12 @@ export function useCri(
     removeCgroups(suite.cgroup);
   });
   return suite;
+}
+
+/** The number of a bridge that isn't there yet: several runs of these tests may share a machine. */
+function freeNetwork(): number {
+  for (;;) {
+    const number = randomInt(100, 256);
+    if (!existsSync(`/sys/class/net/berth-t${number}`)) return number;
+  }
 }
