@@ -5,11 +5,12 @@ import { type Any, unpackJson } from '#common/typeurl.ts';
 import { Bundle } from './bundle.ts';
 import { Cgroup } from './cgroup.ts';
 import type { Publish } from './events.ts';
+import { Exits } from './exits.ts';
 import { writeText } from './files.ts';
 import type { ShimLog } from './log.ts';
 import { runtimeOptions } from './options.ts';
 import { readPid, TaskProcess } from './process.ts';
-import type { Exit, Reaper } from './reaper.ts';
+import type { Reaper } from './reaper.ts';
 import { mountRootfs, type RootfsMount, unmountRootfs } from './rootfs.ts';
 import { Runc } from './runc.ts';
 import type { StdioPaths } from './stdio.ts';
@@ -42,12 +43,7 @@ const sigkill = 9;
 /** How long Delete waits for a terminal's output to be taken. */
 const drainMs = 5000;
 
-/**
- * A container and its processes.
- *
- * Invariants: a process's start is published before its exit; of all exits of a container, init's is published
- * last; an exit is published once, and its waiters are released with it.
- */
+/** A container and its processes. `Exits` keeps their events in order. */
 export class Container {
   readonly id: string;
   readonly bundle: Bundle;
@@ -55,15 +51,8 @@ export class Container {
   readonly #context: ShimContext;
   readonly #runc: Runc;
   readonly #execs = new Map<string, TaskProcess>();
-  /** Replaced once init lives: until then nothing can be in it. */
-  #cgroup: Cgroup | undefined;
-  #oomKills = 0;
-  /** Execs whose start was begun and whose exit isn't published. */
-  #runningExecs = 0;
-  /** Init has been reaped; its exit may have to wait for other events. */
-  #initExit: Exit | undefined;
-  #startingInit = false;
-  #othersKilled = false;
+  /** There once init lives. */
+  #parts: { readonly cgroup: Cgroup; readonly exits: Exits } | undefined;
   #lastOperation: Promise<unknown> = Promise.resolve();
 
   private constructor(request: CreateRequest, runc: Runc, context: ShimContext) {
@@ -91,7 +80,9 @@ export class Container {
         await container.#runc.create(request.id, request.bundle, bundle.initPid, stdio, flags);
         created = true;
       });
-      container.#cgroup = Cgroup.of(init.pid);
+      const cgroup = Cgroup.of(init.pid);
+      const exits = new Exits(request.id, bundle, init, cgroup, context.publish, context.log);
+      container.#parts = { cgroup, exits };
       context.publish('containerd.events.TaskCreate', {
         containerId: request.id,
         bundle: request.bundle,
@@ -99,10 +90,7 @@ export class Container {
         io: init.paths,
         pid: init.pid,
       });
-      context.reaper.onExit(init.pid, (exit) => {
-        container.#initExit = exit;
-        container.#publishInitExit();
-      });
+      context.reaper.onExit(init.pid, (exit) => exits.initReaped(exit));
       return container;
     } catch (error) {
       await container.#undoCreate(created);
@@ -139,15 +127,15 @@ export class Container {
 
   async #startInit(): Promise<number> {
     requireState(this.init.state, 'start');
-    this.#startingInit = true;
+    const { exits } = this.#live();
+    exits.initStarting();
     try {
       await this.#runc.start(this.id);
       this.init.markStarted();
       this.#context.publish('containerd.events.TaskStart', { containerId: this.id, pid: this.init.pid });
       return this.init.pid;
     } finally {
-      this.#startingInit = false;
-      this.#publishInitExit();
+      exits.initStarted();
     }
   }
 
@@ -165,7 +153,8 @@ export class Container {
   async #startExec(exec: TaskProcess): Promise<number> {
     const { execId } = exec;
     requireState(exec.state, 'start');
-    if (this.#initExit !== undefined) {
+    const { exits } = this.#live();
+    if (exits.initIsReaped) {
       throw new BerthError('failed_precondition', `container ${this.id} init process is not running`);
     }
     requireState(this.init.state, 'exec in');
@@ -173,20 +162,19 @@ export class Container {
     const specFile = this.bundle.execSpec(execId);
     const release = this.#context.reaper.hold();
     exec.markStarted();
-    this.#runningExecs++;
+    exits.execStarting();
     try {
       await exec.launch(this.#context.socketPath(), pidFile, (stdio) =>
         this.#runc.exec(this.id, specFile, pidFile, stdio),
       );
       this.#context.publish('containerd.events.TaskExecStarted', { containerId: this.id, execId, pid: exec.pid });
-      this.#context.reaper.onExit(exec.pid, (exit) => this.#execExited(exec, exit));
+      this.#context.reaper.onExit(exec.pid, (exit) => exits.execReaped(exec, exit));
       return exec.pid;
     } catch (error) {
       killLeftover(pidFile);
       exec.closeIo();
       exec.markEnded({ pid: 0, status: 255, at: Date.now() });
-      this.#runningExecs--;
-      this.#publishInitExit();
+      exits.execFailed();
       throw BerthError.from(error);
     } finally {
       release();
@@ -195,54 +183,9 @@ export class Container {
     }
   }
 
-  #execExited(exec: TaskProcess, exit: Exit): void {
-    this.#publishExit(exec, exec.execId, exit);
-    this.#runningExecs--;
-    this.#publishInitExit();
-  }
-
-  /** Called after everything that init's exit may have had to wait for. */
-  #publishInitExit(): void {
-    const exit = this.#initExit;
-    if (exit === undefined || this.#startingInit || this.init.exit !== undefined) return;
-    this.#killOthers();
-    if (this.#runningExecs > 0) return;
-    this.#publishExit(this.init, this.id, exit);
-  }
-
-  /** Without a pid namespace of its own, a container's other processes outlive init. */
-  #killOthers(): void {
-    if (this.#othersKilled) return;
-    this.#othersKilled = true;
-    try {
-      if (this.bundle.sharesPidNamespace()) this.#cgroup?.killAll();
-    } catch (error) {
-      this.#context.log.warn("kill what outlived the container's init", error, { id: this.id });
-    }
-  }
-
-  #publishExit(ended: TaskProcess, id: string, exit: Exit): void {
-    this.#publishOom();
-    ended.markEnded(exit);
-    this.#context.log.info('exited', { id: this.id, execId: ended.execId, pid: exit.pid, status: exit.status });
-    this.#context.publish('containerd.events.TaskExit', {
-      containerId: this.id,
-      id,
-      pid: exit.pid,
-      exitStatus: exit.status,
-      exitedAt: timestampFromDate(new Date(exit.at)),
-    });
-  }
-
-  /** A kill for want of memory is told before the exit that it caused. */
-  #publishOom(): void {
-    try {
-      const kills = this.#cgroup?.oomKills() ?? 0;
-      if (kills > this.#oomKills) this.#context.publish('containerd.events.TaskOOM', { containerId: this.id });
-      this.#oomKills = kills;
-    } catch (error) {
-      this.#context.log.warn('count OOM kills', error, { id: this.id });
-    }
+  #live(): { readonly cgroup: Cgroup; readonly exits: Exits } {
+    if (this.#parts === undefined) throw new BerthError('failed_precondition', `container ${this.id} isn't created`);
+    return this.#parts;
   }
 
   /** Throws `not_found` "process already finished" for one that has ended. */
@@ -291,7 +234,7 @@ export class Container {
   /** Every process in the container, with the exec id of those that are execs. */
   async pids(): Promise<{ pid: number; execId: string }[]> {
     const execIds = new Map([...this.#execs.values()].map((exec) => [exec.pid, exec.execId]));
-    const pids = this.#cgroup?.pids() ?? (await this.#runc.pids(this.id));
+    const pids = this.#live().cgroup.pids() ?? (await this.#runc.pids(this.id));
     return pids.map((pid) => ({ pid, execId: execIds.get(pid) ?? '' }));
   }
 
