@@ -41,6 +41,28 @@ export async function importArchive(
   return transfer(clients, source, name, wishes);
 }
 
+/** Sends bytes over one stream and has the daemon send them back over another. */
+export async function echoBytes(clients: CoreClients, bytes: Buffer): Promise<Buffer> {
+  const [to, from] = [streamId('import'), streamId('export')];
+  await sendBytes(clients, to, bytes, Number.POSITIVE_INFINITY).ready;
+  const back = await openStream(clients, from);
+  const window = 64 * 1024;
+  const received: Buffer[] = [];
+  const listening = (async () => {
+    await back.send(pack('containerd.types.transfer.WindowUpdate', { update: window }));
+    for await (const { value } of back) {
+      const { data } = decode('containerd.types.transfer.Data', value as Buffer);
+      received.push(Buffer.from(data));
+      await back.send(pack('containerd.types.transfer.WindowUpdate', { update: data.length }));
+    }
+  })();
+  const source = pack('containerd.types.transfer.ImageImportStream', { stream: to });
+  const destination = pack('containerd.types.transfer.ImageExportStream', { stream: from });
+  await clients.transfer.transfer({ source, destination });
+  await listening;
+  return Buffer.concat(received);
+}
+
 /** A stream that answers requests for credentials. */
 export async function serveCredentials(clients: CoreClients, username: string, secret: string) {
   const id = streamId('creds');

@@ -20,6 +20,7 @@ export type Endpoint = keyof typeof ENDPOINTS;
 const ENDPOINTS = {
   registry: 'containerd.types.transfer.OCIRegistry',
   archive: 'containerd.types.transfer.ImageImportStream',
+  export: 'containerd.types.transfer.ImageExportStream',
   images: 'containerd.types.transfer.ImageStore',
 } as const;
 
@@ -42,6 +43,11 @@ export function archiveStream(any: Any): string {
   const { stream, forceCompress } = decode(ENDPOINTS.archive, any.value);
   if (forceCompress) throw new BerthError('unimplemented', 'compressing layers on import is not supported');
   return stream;
+}
+
+/** The id of the stream that an archive goes out on. */
+export function exportStream(any: Any): string {
+  return decode(ENDPOINTS.export, any.value).stream;
 }
 
 /** How to reach a registry, as the client wishes it. @throws invalid_argument for an unknown scheme. */

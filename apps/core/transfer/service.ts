@@ -6,7 +6,7 @@ import type { Any } from '#common/typeurl.ts';
 import type { TransferHandlers } from '#proto/containerd/services/transfer/v1/Transfer.ts';
 import type { WithLease } from '../leases/store.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
-import { receiveBytes } from '../streaming/byte-stream.ts';
+import { receiveBytes, sendBytes } from '../streaming/byte-stream.ts';
 import type { ClientStream } from '../streaming/stream.ts';
 import type { StreamManager } from '../streaming/stream-manager.ts';
 import { importImages } from './import.ts';
@@ -18,6 +18,7 @@ import {
   decodeRegistry,
   destinationOf,
   endpointOf,
+  exportStream,
   registryOptions,
   selectionOf,
   unpacksOf,
@@ -71,6 +72,7 @@ function transferBetween(parts: TransferServiceParts, source: Any, destination: 
   const pair = `${endpointOf(source)} to ${endpointOf(destination)}`;
   if (pair === 'registry to images') return (call) => pull(parts, source, destination, call);
   if (pair === 'archive to images') return (call) => importArchive(parts, source, destination, call);
+  if (pair === 'archive to export') return (call) => echo(parts, source, destination, call);
   if (pair === 'images to images') return (call) => tag(parts, source, destination, call);
   const message = `a transfer from ${source.type_url} to ${destination.type_url} is not supported`;
   throw new BerthError('unimplemented', message);
@@ -101,6 +103,13 @@ async function importArchive(parts: TransferServiceParts, source: Any, destinati
     selection: selectionOf(target),
     unpacks: unpacksOf(target, parts.snapshotterNamed),
   });
+}
+
+/** Hands the bytes of one stream on to another as they are: clients try out their streams with it. */
+async function echo(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
+  using from = closedAfterUse(parts.streams.get(call.ns, archiveStream(source)));
+  using to = closedAfterUse(parts.streams.get(call.ns, exportStream(destination)));
+  await sendBytes(to.stream, receiveBytes(from.stream, call.signal), call.signal);
 }
 
 async function tag(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Any } from '#common/typeurl.ts';
 import { decode, encode } from '#common/wire/codec.ts';
-import { receiveBytes } from '../../../apps/core/streaming/byte-stream.ts';
+import { receiveBytes, sendBytes } from '../../../apps/core/streaming/byte-stream.ts';
 import { CallStream } from '../../../apps/core/streaming/call-stream.ts';
 import { StreamManager } from '../../../apps/core/streaming/stream-manager.ts';
 
@@ -132,5 +132,58 @@ describe('receiveBytes', () => {
       for await (const _piece of receiveBytes(stream, signal));
     };
     await expect(read()).rejects.toMatchObject({ code: 'invalid_argument' });
+  });
+});
+
+describe('sendBytes', () => {
+  const { signal } = new AbortController();
+
+  async function* pieces(...sizes: number[]): AsyncGenerator<Buffer> {
+    for (const size of sizes) yield Buffer.alloc(size, size % 251);
+  }
+
+  function update(bytes: number): Any {
+    return { type_url: WINDOW_UPDATE, value: Buffer.from(encode(WINDOW_UPDATE, { update: bytes })) };
+  }
+
+  it('never sends more than the client has asked for, and closes the stream at the end', async () => {
+    let asked = 0;
+    let received = 0;
+    const window = 64 * 1024;
+    const client = (async function* () {
+      for (;;) {
+        asked += window;
+        yield update(window);
+      }
+    })();
+    const stream = new CallStream(client, signal);
+    const listening = (async () => {
+      for await (const { value } of stream.outgoing()) {
+        received += decode(DATA, value).data.length;
+        expect(received).toBeLessThanOrEqual(asked);
+      }
+    })();
+    await sendBytes(stream, pieces(10, 0, 300_000, 7), signal);
+    await listening;
+    expect(received).toBe(300_017);
+    expect(asked - received).toBeLessThan(2 * window);
+  });
+
+  it('ends the stream at once when there is nothing to send', async () => {
+    const stream = idle();
+    const listening = collect(stream);
+    await sendBytes(stream, pieces(), signal);
+    expect(await listening).toEqual([]);
+  });
+
+  it.each([
+    ['leaves', [], 'canceled'],
+    ['sends something else', [message('data')], 'invalid_argument'],
+    ['takes bytes back', [update(-1)], 'invalid_argument'],
+  ])('gives up on a client that %s while bytes wait for it', async (_what, messages, code) => {
+    const client = (async function* () {
+      yield* messages;
+    })();
+    await expect(sendBytes(new CallStream(client, signal), pieces(1), signal)).rejects.toMatchObject({ code });
   });
 });
