@@ -17,8 +17,8 @@ beforeEach(() => {
 
 afterEach(() => removeScratch(directory));
 
-/** The operator's tool as a process, with what it has written so far. */
-class Tool {
+/** The operator's tool as a process, with what it has written so far. A failed test doesn't leave it running. */
+class Tool implements AsyncDisposable {
   readonly child: ChildProcess;
   readonly ended: Promise<unknown[]>;
   output = '';
@@ -33,6 +33,11 @@ class Tool {
       });
     }
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill('SIGTERM');
+    await this.ended;
+  }
 }
 
 function bridges(): string[] {
@@ -42,7 +47,7 @@ function bridges(): string[] {
 describe('berth demo', () => {
   test('runs a pod from start to end and leaves the machine as it was', async () => {
     const before = bridges();
-    const tool = new Tool('demo');
+    await using tool = new Tool('demo');
     const [code] = await tool.ended;
     expect(code, tool.output).toBe(0);
     expect(tool.output).toContain('"hello from pod demo"');
@@ -57,7 +62,7 @@ describe('berth demo', () => {
     'cleans up when Ctrl-C comes at "%s"',
     async (moment) => {
       const before = bridges();
-      const tool = new Tool('demo');
+      await using tool = new Tool('demo');
       await waitFor(moment, () => tool.output.includes(moment), 60_000);
       tool.child.kill('SIGINT');
       const [code] = await tool.ended;
@@ -71,7 +76,7 @@ describe('berth demo', () => {
 describe('berth up', () => {
   test('keeps everything below its directory, prints both sockets and ends on SIGTERM', async () => {
     const dir = join(directory, 'up');
-    const tool = new Tool('up', '--dir', dir);
+    await using tool = new Tool('up', '--dir', dir);
     await waitFor('the sockets', () => tool.output.includes(`unix://${dir}/cri.sock`), 60_000);
     expect(tool.output).toContain(`unix://${dir}/berthd.sock`);
     using clients = criClients(join(dir, 'cri.sock'));
@@ -84,23 +89,21 @@ describe('berth up', () => {
 
   test('refuses a directory that another one is using, and leaves that one alone', async () => {
     const dir = join(directory, 'up');
-    const first = new Tool('up', '--dir', dir);
+    await using first = new Tool('up', '--dir', dir);
     await waitFor('the sockets', () => first.output.includes('cri.sock'), 60_000);
-    const second = new Tool('up', '--dir', dir);
+    await using second = new Tool('up', '--dir', dir);
     const [code] = await second.ended;
     expect(code).toBe(1);
     expect(second.output).toContain(`another process serves ${dir}/berthd.sock`);
     using clients = criClients(join(dir, 'cri.sock'));
     await clients.runtime.version({});
-    first.child.kill('SIGTERM');
-    await first.ended;
   });
 
   test('fails with the end of the log when a daemon cannot start', async () => {
     const dir = join(directory, 'up');
     mkdirSync(dir);
     writeFileSync(join(dir, 'root'), 'in the way');
-    const tool = new Tool('up', '--dir', dir);
+    await using tool = new Tool('up', '--dir', dir);
     const [code] = await tool.ended;
     expect(code).toBe(1);
     expect(tool.output).toMatch(/berthd ended with 1 .*logs\/berthd\.log[\s\S]*up\/root/);
@@ -108,7 +111,7 @@ describe('berth up', () => {
 });
 
 test('an unknown flag is refused', async () => {
-  const tool = new Tool('up', '--dri', directory);
+  await using tool = new Tool('up', '--dri', directory);
   expect(await tool.ended).toEqual([1, null]);
   expect(tool.output).toContain('--dir');
 });
