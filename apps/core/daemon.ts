@@ -95,7 +95,12 @@ function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: Ev
   return [
     versionService(log),
     healthService(log),
-    introspectionService({ plugins: pluginsOf({ snapshotRoot: snapshotter.root }), uuid: rootUuid(db), log }),
+    introspectionService({
+      plugins: pluginsOf({ snapshotRoot: snapshotter.root }),
+      runtimeInfo: tasks.runtimeInfo,
+      uuid: rootUuid(db),
+      log,
+    }),
     namespacesService(namespaces, log),
     leasesService({ leases, collect, log }),
     contentService(content, log),

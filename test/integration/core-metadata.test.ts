@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { packJson, typeUrls } from '#common/typeurl.ts';
+import { packJson, typeUrls, unpackJson } from '#common/typeurl.ts';
+import { decode, encode } from '#common/wire/codec.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { digestOf } from '../support/busybox-image.ts';
 import { writeBlob } from '../support/client-route.ts';
@@ -41,6 +42,30 @@ describe('the core daemon', () => {
     const { plugins } = await suite.clients.introspection.plugins({ filters: [] });
     expect(plugins.filter(({ initErr }) => initErr !== null)).toEqual([]);
     expect(plugins).toContainEqual(expect.objectContaining({ type: 'io.containerd.snapshotter.v1', id: 'overlayfs' }));
+  });
+
+  it('lets a runtime describe itself, with the features of the OCI runtime below it', async () => {
+    const value = Buffer.from(encode('containerd.types.RuntimeRequest', { runtimePath: 'io.containerd.runc.v2' }));
+    const options = { type_url: 'containerd.types.RuntimeRequest', value };
+    const { extra } = await suite.clients.introspection.pluginInfo({
+      ...{ type: 'io.containerd.runtime.v2', id: 'task' },
+      options,
+    });
+    const info = decode('containerd.types.RuntimeInfo', extra?.value as Buffer);
+    expect(info.name).not.toBe('');
+    expect(unpackJson(info.features, 'features')).toMatchObject({ mountOptions: expect.arrayContaining(['bind']) });
+  });
+
+  it('says of which plugins it knows nothing more', async () => {
+    const options = { type_url: 'containerd.types.RuntimeRequest', value: Buffer.alloc(0) };
+    const { introspection } = suite.clients;
+    const asked = introspection.pluginInfo({ type: 'io.containerd.gc.v1', id: 'scheduler', options });
+    await expect(asked).rejects.toMatchObject({ code: 'unimplemented' });
+    const other = { type_url: 'google.protobuf.Empty', value: Buffer.alloc(0) };
+    await expect(
+      introspection.pluginInfo({ type: 'io.containerd.runtime.v2', id: 'task', options: other }),
+    ).rejects.toMatchObject({ code: 'unimplemented' });
+    await expect(introspection.pluginInfo({ type: 'none', id: 'none' })).rejects.toMatchObject({ code: 'not_found' });
   });
 
   it('keeps its UUID when it restarts', async () => {

@@ -36,6 +36,9 @@ const services = [
   'tasks-service',
 ] as const;
 
+/** What runs the tasks; clients ask it for the features of a runtime. */
+export const runtimePlugin = { type: 'io.containerd.runtime.v2', id: 'task' } as const;
+
 /**
  * The parts of the daemon under the names that containerd's clients know. All of them are always there: what could
  * not start has kept the daemon from starting.
@@ -58,7 +61,7 @@ export function pluginsOf({ snapshotRoot }: PluginFacts): Plugin[] {
     plain('io.containerd.lease.v1', 'manager'),
     plain('io.containerd.streaming.v1', 'manager'),
     plain('io.containerd.transfer.v1', 'local'),
-    { type: 'io.containerd.runtime.v2', id: 'task', platforms },
+    { ...runtimePlugin, platforms },
     ...services.map((id) => plain('io.containerd.service.v1', id)),
     ...grpcServices.map((id) => plain('io.containerd.grpc.v1', id)),
   ];

@@ -26,6 +26,7 @@ export interface ShimSurroundings {
 
 const START_TIMEOUT_MS = 30_000;
 const DELETE_TIMEOUT_MS = 30_000;
+const INFO_TIMEOUT_MS = 10_000;
 /** Bytes of each output that are kept. */
 const OUTPUT_LIMIT = 1 << 20;
 /** What a shim built against containerd 2.3 or newer says when it gets no BootstrapParams. */
@@ -34,7 +35,7 @@ const WANTS_PARAMS = /deprecated (bootstrap )?API/;
 /** The file name of our own shim. */
 const OWN_SHIM = 'containerd-shim-berth-v1';
 
-/** `SHIM … start` and `SHIM … delete`. */
+/** `SHIM … start`, `SHIM … delete` and `SHIM -info`. */
 export class ShimCommand {
   readonly #around: ShimSurroundings;
   readonly #children = new Children();
@@ -73,6 +74,23 @@ export class ShimCommand {
     if (!result.ok) throw new BerthError(result.code, `shim ${binary} delete ${bundle.id}: ${result.complaint}`);
     const { pid, exitStatus, exitedAt } = decode('containerd.task.v2.DeleteResponse', result.stdout);
     return { pid, exitStatus: exitStatus || KILLED, exitedAt: exitedAt ?? timestampNow() };
+  }
+
+  /**
+   * What the shim says of itself: an encoded `containerd.types.RuntimeInfo`.
+   * @throws what the shim printed, as `unknown`; deadline_exceeded; canceled.
+   */
+  async info(binary: string, options: Any | null, signal?: AbortSignal): Promise<Buffer> {
+    const result = await this.#outcome([binary, '-info'], {
+      cwd: '/',
+      env: inherited(),
+      input: legacyStdin(options),
+      timeoutMs: INFO_TIMEOUT_MS,
+      signal,
+      maxOutput: OUTPUT_LIMIT,
+    });
+    if (!result.ok) throw new BerthError(result.code, `shim ${binary} -info: ${result.complaint}`);
+    return result.stdout;
   }
 
   /** Our own shim's server can be run without `start`, and we know where it will listen. */
@@ -149,7 +167,7 @@ export class ShimCommand {
   }
 }
 
-/** Before containerd 2.3: the runtime options as a bare Any. */
+/** The runtime options as a bare Any: for `-info`, and before containerd 2.3 for `start` too. */
 function legacyStdin(options: Any | null): Uint8Array {
   return options === null ? new Uint8Array() : encode('google.protobuf.Any', options);
 }

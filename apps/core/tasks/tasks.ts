@@ -1,11 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '#common/log.ts';
+import type { Any } from '#common/typeurl.ts';
 import type { ContainerStore } from '../containers/store.ts';
 import type { EventPublisher } from '../events/events.ts';
 import { serveShimEndpoint } from '../events/shim-endpoint.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { recoverTasks } from './recovery.ts';
+import { runtimeInfo } from './runtime-info.ts';
 import { RuntimeNames } from './runtime-name.ts';
 import { ShimCommand } from './shim-command.ts';
 import { ShimReaper } from './shim-reaper.ts';
@@ -28,6 +30,8 @@ export interface TasksOptions {
 
 export interface Tasks extends AsyncDisposable {
   readonly manager: TaskManager;
+  /** See runtime-info.ts. */
+  readonly runtimeInfo: (request: Any, signal?: AbortSignal) => ReturnType<typeof runtimeInfo>;
 }
 
 /**
@@ -66,5 +70,9 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   opened.defer(() => endpoint.close());
   await recoverTasks({ tasksDir, manager, reaper, containers, log });
   const resources = opened.move();
-  return { manager, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+  return {
+    manager,
+    runtimeInfo: (request, signal) => runtimeInfo({ runtimes, command }, request, signal),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
 }

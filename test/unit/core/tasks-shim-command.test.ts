@@ -126,4 +126,16 @@ describe("a shim's command line", () => {
     expect(await command.delete(knows, bundle)).toEqual({ pid: 7, exitStatus: 137, exitedAt });
     expect(await command.delete(shim('silent', ''), bundle)).toMatchObject({ pid: 0, exitStatus: 137 });
   });
+
+  it('hands the options to a shim that is asked about itself, outside of any bundle', async () => {
+    const binary = shim('info', `echo "$@" > ${dir}/info-args; cat > ${dir}/info-stdin; printf told`);
+    expect((await command.info(binary, options)).toString()).toBe('told');
+    expect(readFileSync(join(dir, 'info-args'), 'utf8')).toBe('-info\n');
+    expect(decode('google.protobuf.Any', readFileSync(join(dir, 'info-stdin'))).type_url).toBe(options.type_url);
+    const failing = shim('no-info', 'echo "flag not defined: -info" >&2; exit 2');
+    await expect(command.info(failing, null)).rejects.toMatchObject({
+      code: 'unknown',
+      message: expect.stringContaining('flag not defined: -info: exit status 2'),
+    });
+  });
 });
