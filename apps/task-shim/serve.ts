@@ -5,15 +5,14 @@ import { readinessFd, ready } from './bootstrap.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
 import { EventForwarder } from './events.ts';
-import { folderOf, readText, removeFile, writeKernelFile } from './files.ts';
+import { folderOf, isThere, readText, removeFile, writeKernelFile } from './files.ts';
+import { Forgotten } from './forgotten.ts';
 import { ShimLog } from './log.ts';
 import { MemorySaver } from './memory.ts';
 import { Reaper } from './reaper.ts';
 import { TaskService } from './service.ts';
 import { isServed } from './socket-path.ts';
 
-/** A shim that has no container and no caller for this long was forgotten by a daemon that died. */
-const forgottenMs = 60_000;
 /** How long undelivered events may hold up the end. */
 const lastEventsMs = 2000;
 
@@ -40,6 +39,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   reaper.start();
 
   const { socket } = line;
+  const bundle = new Bundle(process.cwd());
   const events = new EventForwarder(eventAddress(line), line.namespace, log);
   const server = new TtrpcServer();
   let ending = false;
@@ -60,20 +60,28 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
       publish: events.publish,
       log,
     },
-    { settled: () => memory.settled(), shutdown: () => void shutdown() },
+    {
+      settled: () => {
+        memory.settled();
+        forgotten.changed();
+      },
+      shutdown: () => void shutdown(),
+    },
+  );
+  const forgotten = new Forgotten(
+    {
+      isAtRest: () => service.isAtRest,
+      isHeld: () => server.connections > 0,
+      canBeFound: () => !service.isEmpty && isThere(bundle.path),
+    },
+    () => void shutdown(),
   );
   service.register(server);
   if (isServed(socket)) throw new BerthError('already_exists', `a shim for ${line.id} listens on ${socket}`);
   await server.listen(socket);
-  const bundle = new Bundle(process.cwd());
   bundle.saveShimPid(process.pid);
   bundle.saveAddress(`unix://${socket}`);
-  const lookAround = (): void => {
-    if (!service.isEmpty) return;
-    if (server.connections === 0) void shutdown();
-    else setTimeout(lookAround, forgottenMs);
-  };
-  setTimeout(lookAround, forgottenMs);
+  forgotten.changed();
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {

@@ -35,7 +35,7 @@ type Task = { readonly [M in Method]: (request: Request<M>) => Promise<Response<
 
 /** What the service asks of the program around it. */
 export interface ShimLife {
-  /** A container has been started or is gone: memory that the work took can go back. */
+  /** A container has been started, has ended or is gone. */
   readonly settled: () => void;
   /** The daemon is done with this shim. */
   readonly shutdown: () => void;
@@ -55,6 +55,11 @@ export class TaskService {
 
   get isEmpty(): boolean {
     return this.#containers.size === 0 && this.#creating.size === 0;
+  }
+
+  /** No process of a container runs, nor is one being made. */
+  get isAtRest(): boolean {
+    return this.#creating.size === 0 && [...this.#containers.values()].every(({ init }) => init.exit !== undefined);
   }
 
   /** Checkpoint and Stats stay unimplemented: the daemon reads cgroups itself. */
@@ -91,6 +96,7 @@ export class TaskService {
       try {
         const container = await Container.create(request, this.#context);
         this.#containers.set(id, container);
+        void container.init.ended.then(this.#life.settled);
         return { pid: container.init.pid };
       } finally {
         this.#creating.delete(id);

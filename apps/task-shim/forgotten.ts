@@ -1,0 +1,36 @@
+/** What there is for a shim to do, as `Forgotten` asks it. */
+export interface ShimDuty {
+  /** No process of a container runs, nor is one being made. */
+  isAtRest(): boolean;
+  /** A daemon is connected. */
+  isHeld(): boolean;
+  /** There is something left that a daemon could come back for. */
+  canBeFound(): boolean;
+}
+
+const intervalMs = 60_000;
+
+/**
+ * Ends a shim that a daemon forgot: it died between `start` and Create, or the bundle was removed behind the shim's
+ * back. While a container lives nothing is looked at, and no timer runs.
+ */
+export class Forgotten {
+  readonly #duty: ShimDuty;
+  readonly #end: () => void;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(duty: ShimDuty, end: () => void) {
+    this.#duty = duty;
+    this.#end = end;
+  }
+
+  /** Something has changed: looks a minute later, and every minute for as long as there is no live container. */
+  changed(): void {
+    if (this.#timer !== undefined || !this.#duty.isAtRest()) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      if (this.#duty.isAtRest() && !this.#duty.isHeld() && !this.#duty.canBeFound()) this.#end();
+      else this.changed();
+    }, intervalMs);
+  }
+}
