@@ -57,7 +57,9 @@ install_packages() {
   say "installing Debian packages: $missing"
   # Debian starts a service as soon as its package is there; policy-rc.d answering 101 forbids it.
   policy=/usr/sbin/policy-rc.d
-  if [ ! -e "$policy" ]; then
+  if [ -e "$policy" ]; then
+    policy= # somebody's own: it decides, and it stays
+  else
     trap 'rm -f "$policy"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -68,7 +70,7 @@ install_packages() {
   apt-get update -q
   # shellcheck disable=SC2086
   apt-get install -y -q --no-install-recommends $missing
-  rm -f "$policy"
+  [ -z "$policy" ] || rm -f "$policy"
   trap - EXIT INT TERM
   # Nor may they start at the next boot: Berth's users ask for their programs, not for their services.
   if [ -d /run/systemd/system ]; then
