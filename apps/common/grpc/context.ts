@@ -102,7 +102,8 @@ export class ServerCallContext implements CallContext {
 /** The status a BerthError travels as. */
 export type CallStatus = Pick<ServiceError, 'code' | 'details'>;
 
+/** A header sent more than once reaches us as one text with commas. Of several values the first counts, as in containerd. */
 function first(metadata: Metadata, key: string): string | undefined {
   const [value] = metadata.get(key);
-  return value === undefined || value === '' ? undefined : value.toString();
+  return value?.toString().split(',')[0]?.trim() || undefined;
 }

@@ -2,6 +2,7 @@ import { link, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { credentials, Client as GrpcClient, Metadata, type MethodDefinition } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BerthError } from '#common/errors.ts';
 import { type Implementation, implement } from '#common/grpc/adapter.ts';
@@ -99,6 +100,28 @@ describe('a unary method', () => {
       deadline: expect.any(Date),
       method: '/containerd.services.content.v1.Content/Abort',
     });
+  });
+
+  test('takes the first of several namespaces, as a client sends that overrides its own', async () => {
+    let seen = '';
+    await serve({
+      abort: (_, { namespace }) => {
+        seen = namespace;
+        return {};
+      },
+    });
+    const metadata = new Metadata();
+    metadata.add('containerd-namespace', 'first');
+    metadata.add('containerd-namespace', 'second');
+    const client = new GrpcClient(`unix:${socket}`, credentials.createInsecure());
+    const { path, requestSerialize, responseDeserialize } = serviceDefinition('containerd.services.content.v1.Content')
+      .Abort as MethodDefinition<object, object>;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    client.makeUnaryRequest(path, requestSerialize, responseDeserialize, { ref: 'x' }, metadata, (error) =>
+      error === null ? resolve() : reject(error),
+    );
+    await promise.finally(() => client.close());
+    expect(seen).toBe('first');
   });
 
   test('fails with failed_precondition when it needs a namespace and the client names none', async () => {
