@@ -25,6 +25,10 @@ export function timestampToNs(timestamp: LooseTimestamp): bigint {
   return BigInt(String(timestamp.seconds ?? 0)) * nsPerSecond + BigInt(timestamp.nanos ?? 0);
 }
 
+export function timestampFromInstant(instant: Temporal.Instant): Timestamp {
+  return timestampFromNs(instant.epochNanoseconds);
+}
+
 export function timestampFromDate(date: Date): Timestamp {
   return timestampFromNs(BigInt(date.getTime()) * nsPerMs);
 }

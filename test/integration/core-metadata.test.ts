@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { timestampToNs } from '#common/timestamp.ts';
 import { packJson, typeUrls, unpackJson } from '#common/typeurl.ts';
 import { decode, encode } from '#common/wire/codec.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
@@ -74,6 +75,29 @@ describe('the core daemon', () => {
     const after = await suite.clients.introspection.server({}, { waitForReady: true });
     expect(after.uuid).toBe(before.uuid);
     expect(after.pid).toBe(String(suite.berthd.daemon.pid));
+  });
+});
+
+describe('times', () => {
+  it('are fine enough to lie between two looks at the clock around the call', async () => {
+    const { leases, content } = suite.clients;
+    const before = Temporal.Now.instant().epochNanoseconds;
+    const { lease } = await leases.create({ id: 'timed' });
+    const after = Temporal.Now.instant().epochNanoseconds;
+    const created = timestampToNs(lease?.createdAt);
+    expect(created).toBeGreaterThanOrEqual(before);
+    expect(created).toBeLessThanOrEqual(after);
+    await leases.delete({ id: 'timed' });
+
+    const blob = blobOf('timed');
+    const { digest } = blob;
+    await writeBlob(suite.clients, blob);
+    const written = await content.info({ digest });
+    const updated = await content.update({ info: { digest, labels: { a: '1' } }, updateMask: { paths: ['labels.a'] } });
+    expect(updated.info?.createdAt).toEqual(written.info?.createdAt);
+    const between = [written.info?.updatedAt, updated.info?.updatedAt].map(timestampToNs) as [bigint, bigint];
+    expect(between[1]).toBeGreaterThan(between[0]);
+    expect((await content.info({ digest })).info).toEqual(updated.info);
   });
 });
 

@@ -1,4 +1,5 @@
 import { labelsFromColumn } from '../metadata/labels.ts';
+import { timeFromColumn } from '../metadata/time-column.ts';
 import type { Container, TypedBytes } from './store.ts';
 
 /** One row of the table `containers`. */
@@ -42,8 +43,8 @@ export function containerOf(row: ContainerRow, extensions: readonly ExtensionRow
     extensions: Object.fromEntries(
       extensions.map(({ name, type_url, value }) => [name, { typeUrl: type_url, value }] as const),
     ),
-    createdAt: new Date(row.created_at),
-    updatedAt: new Date(row.updated_at),
+    createdAt: timeFromColumn(row.created_at),
+    updatedAt: timeFromColumn(row.updated_at),
   };
 }
 

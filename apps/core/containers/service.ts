@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
-import { timestampFromDate } from '#common/timestamp.ts';
+import { timestampFromInstant } from '#common/timestamp.ts';
 import type { Any } from '#common/typeurl.ts';
 import type {
   Container__Output,
@@ -52,8 +52,8 @@ function toWire(container: Container): WireContainer {
     runtime: { name: runtime.name, options: runtime.options ? toAny(runtime.options) : null },
     spec: container.spec ? toAny(container.spec) : null,
     extensions: mapValues(container.extensions, toAny),
-    createdAt: timestampFromDate(container.createdAt),
-    updatedAt: timestampFromDate(container.updatedAt),
+    createdAt: timestampFromInstant(container.createdAt),
+    updatedAt: timestampFromInstant(container.updatedAt),
   };
 }
 

@@ -4,6 +4,7 @@ import type { EventPublisher } from '../events/events.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsToColumn } from '../metadata/labels.ts';
+import { timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { maskedContainer } from './container-mask.ts';
 import { type ContainerRow, containerOf, type ExtensionRow } from './container-rows.ts';
@@ -62,7 +63,7 @@ export class SqliteContainerStore implements ContainerStore {
   }
 
   create(ns: string, input: ContainerInput): Container {
-    const now = new Date();
+    const now = timeNow();
     const container: Container = {
       ...checked(input),
       createdAt: now,
@@ -87,8 +88,8 @@ export class SqliteContainerStore implements ContainerStore {
         container.snapshotKey,
         container.sandbox,
         labelsToColumn(container.labels),
-        now.getTime(),
-        now.getTime(),
+        timeToColumn(now),
+        timeToColumn(now),
       );
       if (changes === 0) throw new BerthError('already_exists', `container "${container.id}" already exists`);
       this.#writeExtensions(ns, container);
@@ -114,7 +115,7 @@ export class SqliteContainerStore implements ContainerStore {
       const container: Container = {
         ...masked,
         createdAt: current.createdAt,
-        updatedAt: new Date(),
+        updatedAt: timeNow(),
       };
       this.#db.run(
         `UPDATE containers SET image = ?, spec_type = ?, spec = ?, snapshot_key = ?, labels = ?,
@@ -124,7 +125,7 @@ export class SqliteContainerStore implements ContainerStore {
         container.spec?.value ?? null,
         container.snapshotKey,
         labelsToColumn(container.labels),
-        container.updatedAt.getTime(),
+        timeToColumn(container.updatedAt),
         ns,
         container.id,
       );

@@ -25,8 +25,8 @@ export interface Container {
   readonly snapshotter: string;
   /** The active snapshot that is its root file system; protects it from collection. Mutable. */
   readonly snapshotKey: string;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  readonly createdAt: Temporal.Instant;
+  readonly updatedAt: Temporal.Instant;
   /** Clients' own data by name. Mutable. */
   readonly extensions: Readonly<Record<string, TypedBytes>>;
   /** Id of the sandbox it belongs to, '' for none. Immutable. */

@@ -8,6 +8,7 @@ import type { EventPublisher } from '../events/events.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { cleanLabels, labelsToColumn } from '../metadata/labels.ts';
+import { timeNow, timeToColumn } from '../metadata/time-column.ts';
 import { forgetIngest, type Ingest } from './ingests.ts';
 import type { Pins } from './pins.ts';
 import type { CommitOptions, ContentWriter, IngestStatus } from './store.ts';
@@ -35,7 +36,7 @@ export class BlobWriter implements ContentWriter {
   #file: FileHandle | undefined;
   #hash: Hash = createHash('sha256');
   #offset = 0;
-  #updatedAt: Date;
+  #updatedAt: Temporal.Instant;
   /** The digest of a whole blob that another namespace has; the first write or truncation makes a copy of it. */
   #shared: string | undefined;
   #closed = false;
@@ -104,7 +105,7 @@ export class BlobWriter implements ContentWriter {
       throw BerthError.from(error, `write ref "${this.ref}" to ${this.#ingest.path}${remedy}`);
     }
     this.#offset += data.length;
-    this.#updatedAt = new Date();
+    this.#updatedAt = timeNow();
   }
 
   async #writeAll(file: FileHandle, data: Uint8Array): Promise<void> {
@@ -121,11 +122,12 @@ export class BlobWriter implements ContentWriter {
     const file = await this.#unshared();
     await file.truncate(size);
     await this.#rehash();
-    this.#updatedAt = new Date();
+    this.#updatedAt = timeNow();
   }
 
   async commit(options: CommitOptions = {}): Promise<string> {
     this.#requireOpen();
+    this.#requireIngest();
     const digest = this.#checked(options);
     const labels = cleanLabels(options.labels);
     const pin = this.#parts.pins.pin(digest);
@@ -152,6 +154,12 @@ export class BlobWriter implements ContentWriter {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** @throws not_found when the write was aborted meanwhile. */
+  #requireIngest(): void {
+    if (this.#parts.db.get('SELECT 1 FROM ingests WHERE id = ?', this.#ingest.id)) return;
+    throw new BerthError('not_found', `ref "${this.ref}" not found: the write was aborted`);
   }
 
   /** The digest of what was written, when it is what was asked for. */
@@ -193,7 +201,8 @@ export class BlobWriter implements ContentWriter {
   #record(digest: string, labels: Readonly<Record<string, string>>, lease: string | undefined): boolean {
     const { ns, db, leases, events } = this.#parts;
     return db.tx(() => {
-      const now = Date.now();
+      this.#requireIngest();
+      const now = timeToColumn(timeNow());
       const { changes } = db.run(
         `INSERT INTO blobs (ns, digest, size, labels, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING`,

@@ -1,6 +1,6 @@
 import { BerthError, isCode } from '#common/errors.ts';
 import type { CallContext } from '#common/grpc/context.ts';
-import { timestampFromDate } from '#common/timestamp.ts';
+import { timestampFromInstant } from '#common/timestamp.ts';
 import type { WriteContentRequest__Output } from '#proto/containerd/services/content/v1/WriteContentRequest.ts';
 import type { WriteContentResponse } from '#proto/containerd/services/content/v1/WriteContentResponse.ts';
 import type { ContentStore, ContentWriter } from './store.ts';
@@ -82,7 +82,7 @@ function progress(writer: ContentWriter, total: number): WriteContentResponse {
     offset: writer.offset,
     total,
     digest: writer.digest(),
-    startedAt: timestampFromDate(startedAt),
-    updatedAt: timestampFromDate(updatedAt),
+    startedAt: timestampFromInstant(startedAt),
+    updatedAt: timestampFromInstant(updatedAt),
   };
 }

@@ -2,6 +2,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import type { Database } from '../metadata/database.ts';
+import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { IngestStatus } from './store.ts';
 
 /** An ingest nobody leases is dropped after this time, as in containerd. */
@@ -14,7 +15,7 @@ export interface Ingest {
   readonly ref: string;
   readonly expected: string | undefined;
   readonly total: number;
-  readonly startedAt: Date;
+  readonly startedAt: Temporal.Instant;
   readonly path: string;
 }
 
@@ -72,8 +73,8 @@ export class Ingests {
 
   /** Finds or makes the row. @throws failed_precondition when the totals differ. */
   begin(ns: string, ref: string, { total, expected, leased }: BeginOptions): Ingest {
-    const now = Date.now();
-    const expiresAt = leased ? 0 : now + lifetimeMs;
+    const now = timeNow();
+    const expiresAt = leased ? 0 : now.epochMilliseconds + lifetimeMs;
     const present = this.#find(ns, ref);
     if (!present) {
       const { lastInsertRowid: id } = this.#db.run(
@@ -82,7 +83,7 @@ export class Ingests {
         ref,
         expected ?? null,
         total,
-        now,
+        timeToColumn(now),
         expiresAt,
       );
       return {
@@ -91,7 +92,7 @@ export class Ingests {
         ref,
         expected,
         total,
-        startedAt: new Date(now),
+        startedAt: now,
         path: this.#pathOf(id),
       };
     }
@@ -133,7 +134,7 @@ export class Ingests {
       .map((row) => statusOf(this.#ingestOf(row)));
   }
 
-  /** Forgets the ingest, its leases too, and deletes its bytes. */
+  /** Forgets the ingest, its leases too, and deletes its bytes. A writer that has it open can't commit it any more. */
   remove(ingest: Ingest): void {
     this.#db.tx(() => forgetIngest(this.#db, ingest));
     rmSync(ingest.path, { force: true });
@@ -159,7 +160,7 @@ export class Ingests {
       ref,
       expected: expected ?? undefined,
       total,
-      startedAt: new Date(started_at),
+      startedAt: timeFromColumn(started_at),
       path: this.#pathOf(id),
     };
   }
@@ -176,12 +177,12 @@ export function forgetIngest(db: Database, { id, ns, ref }: Ingest): void {
 }
 
 function statusOf({ ref, startedAt, total, expected, path }: Ingest): IngestStatus {
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
   return {
     ref,
     startedAt,
-    updatedAt: stat?.mtime ?? startedAt,
-    offset: stat?.size ?? 0,
+    updatedAt: stat === undefined ? startedAt : Temporal.Instant.fromEpochNanoseconds(stat.mtimeNs),
+    offset: Number(stat?.size ?? 0),
     total,
     expected,
   };

@@ -9,6 +9,7 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
+import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { openReader } from './blob-reader.ts';
 import { BlobWriter } from './blob-writer.ts';
@@ -75,11 +76,11 @@ export class LocalContentStore implements ContentStore {
     return this.#db.tx(() => {
       const current = this.info(ns, digest);
       const updated = updateLabels(current.labels, labels, fieldpaths, `content ${digest}`);
-      const updatedAt = new Date();
+      const updatedAt = timeNow();
       this.#db.run(
         'UPDATE blobs SET labels = ?, updated_at = ? WHERE ns = ? AND digest = ?',
         labelsToColumn(updated),
-        updatedAt.getTime(),
+        timeToColumn(updatedAt),
         ns,
         digest,
       );
@@ -125,13 +126,7 @@ export class LocalContentStore implements ContentStore {
   }
 
   async abort(ns: string, ref: string): Promise<void> {
-    this.#ingests.require(ns, ref);
-    const lock = await this.#ingests.lock(ns, ref);
-    try {
-      this.#ingests.remove(this.#ingests.require(ns, ref));
-    } finally {
-      lock.release();
-    }
+    this.#ingests.remove(this.#ingests.require(ns, ref));
   }
 
   async writer(ns: string, options: WriterOptions): Promise<ContentWriter> {
@@ -247,7 +242,7 @@ function infoOf(row: BlobRow): ContentInfo {
     digest: row.digest,
     size: row.size,
     labels: labelsFromColumn(row.labels),
-    createdAt: new Date(row.created_at),
-    updatedAt: new Date(row.updated_at),
+    createdAt: timeFromColumn(row.created_at),
+    updatedAt: timeFromColumn(row.updated_at),
   };
 }

@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
-import { timestampFromDate } from '#common/timestamp.ts';
+import { timestampFromInstant } from '#common/timestamp.ts';
 import type { ContentHandlers } from '#proto/containerd/services/content/v1/Content.ts';
 import type { Info as WireInfo } from '#proto/containerd/services/content/v1/Info.ts';
 import type { Status as WireStatus } from '#proto/containerd/services/content/v1/Status.ts';
@@ -70,7 +70,13 @@ export function contentService(content: ContentStore, log: Logger): Service {
 }
 
 function infoToWire({ digest, size, createdAt, updatedAt, labels }: ContentInfo): WireInfo {
-  return { digest, size, createdAt: timestampFromDate(createdAt), updatedAt: timestampFromDate(updatedAt), labels };
+  return {
+    digest,
+    size,
+    createdAt: timestampFromInstant(createdAt),
+    updatedAt: timestampFromInstant(updatedAt),
+    labels,
+  };
 }
 
 function statusToWire({ ref, startedAt, updatedAt, offset, total, expected = '' }: IngestStatus): WireStatus {
@@ -79,7 +85,7 @@ function statusToWire({ ref, startedAt, updatedAt, offset, total, expected = '' 
     offset,
     total,
     expected,
-    startedAt: timestampFromDate(startedAt),
-    updatedAt: timestampFromDate(updatedAt),
+    startedAt: timestampFromInstant(startedAt),
+    updatedAt: timestampFromInstant(updatedAt),
   };
 }

@@ -6,8 +6,8 @@ export interface ContentInfo {
   readonly digest: string;
   /** Bytes. Immutable. */
   readonly size: number;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  readonly createdAt: Temporal.Instant;
+  readonly updatedAt: Temporal.Instant;
   /** The one mutable field; the collector follows `containerd.io/gc.*` in it. */
   readonly labels: Labels;
 }
@@ -16,8 +16,8 @@ export interface ContentInfo {
 export interface IngestStatus {
   /** The client's name for this write, unique in the namespace. */
   readonly ref: string;
-  readonly startedAt: Date;
-  readonly updatedAt: Date;
+  readonly startedAt: Temporal.Instant;
+  readonly updatedAt: Temporal.Instant;
   /** Bytes received so far. */
   readonly offset: number;
   /** Bytes expected, 0 when the writer did not say. */
@@ -66,7 +66,8 @@ export interface ContentWriter extends AsyncDisposable {
   /**
    * Syncs the bytes, moves them in place, records them in the namespace and ends the writer. Answers the blob's digest.
    * @throws failed_precondition when size or digest are not what was expected (the ingest stays, to be aborted);
-   *   already_exists when the namespace has the blob already (the ingest is gone and the blob is in the lease).
+   *   already_exists when the namespace has the blob already (the ingest is gone and the blob is in the lease);
+   *   not_found when the ingest was aborted.
    */
   commit(options?: CommitOptions): Promise<string>;
   /** Releases the ref. Safe to call twice and after commit. */
@@ -107,7 +108,7 @@ export interface ContentStore {
   /** @throws not_found */
   status(ns: string, ref: string): Promise<IngestStatus>;
   listStatuses(ns: string, filters?: readonly string[]): Promise<IngestStatus[]>;
-  /** Drops an ingest. @throws not_found; unavailable while a writer holds the ref. */
+  /** Drops an ingest, also under its writer, whose commit then fails with not_found. @throws not_found */
   abort(ns: string, ref: string): Promise<void>;
   /**
    * Opens or resumes a write. When another namespace has `expected`, the writer answered is already at its end: commit

@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
-import { timestampFromDate } from '#common/timestamp.ts';
+import { timestampFromInstant } from '#common/timestamp.ts';
 import type { Image__Output, Image as WireImage } from '#proto/containerd/services/images/v1/Image.ts';
 import type { ImagesHandlers } from '#proto/containerd/services/images/v1/Images.ts';
 import type { Database } from '../metadata/database.ts';
@@ -52,8 +52,8 @@ function toWire({ name, target, labels, createdAt, updatedAt }: Image): WireImag
     name,
     labels,
     target: { ...target, annotations: { ...target.annotations } },
-    createdAt: timestampFromDate(createdAt),
-    updatedAt: timestampFromDate(updatedAt),
+    createdAt: timestampFromInstant(createdAt),
+    updatedAt: timestampFromInstant(updatedAt),
   };
 }
 

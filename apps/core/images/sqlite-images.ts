@@ -6,6 +6,7 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn, mapKeyOf } from '../metadata/labels.ts';
+import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import type { Image, ImageInput, ImageStore, ImageTarget } from './store.ts';
 
@@ -64,7 +65,7 @@ export class SqliteImageStore implements ImageStore {
   }
 
   create(ns: string, input: ImageInput, lease?: string): Image {
-    const now = new Date();
+    const now = timeNow();
     const image = { ...checked(input), createdAt: now, updatedAt: now };
     this.#db.tx(() => {
       this.#parts.namespaces.ensure(ns);
@@ -79,8 +80,8 @@ export class SqliteImageStore implements ImageStore {
         image.target.size,
         labelsToColumn(image.target.annotations ?? {}),
         labelsToColumn(image.labels),
-        now.getTime(),
-        now.getTime(),
+        timeToColumn(now),
+        timeToColumn(now),
       );
       if (changes === 0) throw new BerthError('already_exists', `image "${image.name}" already exists`);
     });
@@ -99,7 +100,7 @@ export class SqliteImageStore implements ImageStore {
       const image = {
         ...checked(masked(current, input, fieldpaths)),
         createdAt: current.createdAt,
-        updatedAt: new Date(),
+        updatedAt: timeNow(),
       };
       this.#db.run(
         `UPDATE images SET media_type = ?, digest = ?, size = ?, annotations = ?, labels = ?, updated_at = ?
@@ -109,7 +110,7 @@ export class SqliteImageStore implements ImageStore {
         image.target.size,
         labelsToColumn(image.target.annotations ?? {}),
         labelsToColumn(image.labels),
-        image.updatedAt.getTime(),
+        timeToColumn(image.updatedAt),
         ns,
         image.name,
       );
@@ -197,8 +198,8 @@ function imageOf(row: Row): Image {
       annotations: labelsFromColumn(row.annotations),
     },
     labels: labelsFromColumn(row.labels),
-    createdAt: new Date(row.created_at),
-    updatedAt: new Date(row.updated_at),
+    createdAt: timeFromColumn(row.created_at),
+    updatedAt: timeFromColumn(row.updated_at),
   };
 }
 

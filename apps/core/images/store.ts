@@ -17,8 +17,8 @@ export interface Image {
   readonly target: ImageTarget;
   /** Mutable. */
   readonly labels: Labels;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  readonly createdAt: Temporal.Instant;
+  readonly updatedAt: Temporal.Instant;
 }
 
 export type ImageInput = Pick<Image, 'name' | 'target'> & {

@@ -3,7 +3,7 @@ import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
-import { timestampFromDate } from '#common/timestamp.ts';
+import { timestampFromInstant } from '#common/timestamp.ts';
 import type { LeasesHandlers } from '#proto/containerd/services/leases/v1/Leases.ts';
 import type { Resource__Output } from '#proto/containerd/services/leases/v1/Resource.ts';
 import type { Lease, LeaseResource, LeaseStore } from './store.ts';
@@ -48,7 +48,7 @@ export function leasesService({ leases, collect, log }: LeasesServiceParts): Ser
 }
 
 function toWire({ id, createdAt, labels }: Lease) {
-  return { id, createdAt: timestampFromDate(createdAt), labels };
+  return { id, createdAt: timestampFromInstant(createdAt), labels };
 }
 
 function required(resource: Resource__Output | null): LeaseResource {

@@ -5,6 +5,7 @@ import { type Labels, labelKeys } from '#common/labels.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn } from '../metadata/labels.ts';
+import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import type { Lease, LeaseResource, LeaseStore, WithLease } from './store.ts';
 
@@ -30,7 +31,7 @@ export class SqliteLeaseStore implements LeaseStore {
 
   create(ns: string, id: string, labels?: Labels): Lease {
     if (id === '') throw new BerthError('invalid_argument', 'a lease needs an id');
-    const lease = { id, createdAt: new Date(), labels: cleanLabels(labels) };
+    const lease = { id, createdAt: timeNow(), labels: cleanLabels(labels) };
     return this.#db.tx(() => {
       this.#namespaces.ensure(ns);
       const { changes } = this.#db.run(
@@ -38,7 +39,7 @@ export class SqliteLeaseStore implements LeaseStore {
         ns,
         id,
         labelsToColumn(lease.labels),
-        lease.createdAt.getTime(),
+        timeToColumn(lease.createdAt),
       );
       if (changes === 0) throw new BerthError('already_exists', `lease "${id}" already exists`);
       return lease;
@@ -57,7 +58,7 @@ export class SqliteLeaseStore implements LeaseStore {
       .all<Row>('SELECT id, labels, created_at FROM leases WHERE ns = ? ORDER BY id', ns)
       .map((row) => ({
         id: row.id,
-        createdAt: new Date(row.created_at),
+        createdAt: timeFromColumn(row.created_at),
         labels: labelsFromColumn(row.labels),
       }))
       .filter(({ id, labels }) => matches({ fields: { id }, maps: { labels } }));

@@ -4,7 +4,7 @@ import type { Labels } from '#common/labels.ts';
 export interface Lease {
   /** Unique in the namespace. Immutable. */
   readonly id: string;
-  readonly createdAt: Date;
+  readonly createdAt: Temporal.Instant;
   /** Immutable. */
   readonly labels: Labels;
 }

@@ -1,5 +1,6 @@
 /*
- * The metadata database, root/meta.db. Times are milliseconds since the epoch; labels and annotations are JSON objects.
+ * The metadata database, root/meta.db. Times are microseconds since the epoch, but for expires_at, which
+ * is in milliseconds; labels and annotations are JSON objects.
  *
  *   meta               key, value                                 facts about this root: `uuid`
  *   namespaces         name | labels
@@ -118,6 +119,15 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (ns, lease, type, resource),
     FOREIGN KEY (ns, lease) REFERENCES leases (ns, id) ON DELETE CASCADE
   ) STRICT, WITHOUT ROWID;
+  `,
+  // Times were milliseconds.
+  `
+  UPDATE containers SET created_at = created_at * 1000, updated_at = updated_at * 1000;
+  UPDATE images SET created_at = created_at * 1000, updated_at = updated_at * 1000;
+  UPDATE blobs SET created_at = created_at * 1000, updated_at = updated_at * 1000;
+  UPDATE ingests SET started_at = started_at * 1000;
+  UPDATE snapshots SET created_at = created_at * 1000, updated_at = updated_at * 1000;
+  UPDATE leases SET created_at = created_at * 1000;
   `,
 ];
 

@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
-import { timestampFromDate } from '#common/timestamp.ts';
+import { timestampFromInstant } from '#common/timestamp.ts';
 import type { Info as WireInfo } from '#proto/containerd/services/snapshots/v1/Info.ts';
 import type { SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
 import type { Mount as WireMount } from '#proto/containerd/types/Mount.ts';
@@ -83,8 +83,8 @@ function infoToWire({ name, parent = '', kind, createdAt, updatedAt, labels }: S
     name,
     parent,
     kind: kinds[kind],
-    createdAt: timestampFromDate(createdAt),
-    updatedAt: timestampFromDate(updatedAt),
+    createdAt: timestampFromInstant(createdAt),
+    updatedAt: timestampFromInstant(updatedAt),
     labels,
   };
 }

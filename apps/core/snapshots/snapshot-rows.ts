@@ -2,6 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import type { Labels } from '#common/labels.ts';
 import type { Database } from '../metadata/database.ts';
 import { labelsFromColumn, labelsToColumn } from '../metadata/labels.ts';
+import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { SnapshotInfo, SnapshotKind, SnapshotUsage } from './snapshotter.ts';
 
 /** A row of the table `snapshots`, with its parent's name. */
@@ -79,7 +80,7 @@ export class SnapshotRows {
   }
 
   insert(ns: string, name: string, kind: SnapshotKind, parent: number | undefined, labels: string): number {
-    const now = Date.now();
+    const now = timeToColumn(timeNow());
     return this.#db.run(
       `INSERT INTO snapshots (ns, snapshotter, name, kind, parent, labels, created_at, updated_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -95,7 +96,7 @@ export class SnapshotRows {
   }
 
   commit(id: number, name: string, labels: Labels, usage: SnapshotUsage | undefined): void {
-    const now = Date.now();
+    const now = timeToColumn(timeNow());
     this.#db.run(
       `UPDATE snapshots SET name = ?, kind = 'committed', labels = ?, size = ?, inodes = ?, created_at = ?, updated_at = ?
        WHERE id = ?`,
@@ -113,7 +114,7 @@ export class SnapshotRows {
     this.#db.run(
       'UPDATE snapshots SET labels = ?, updated_at = ? WHERE ns = ? AND snapshotter = ? AND name = ?',
       labels,
-      Date.now(),
+      timeToColumn(timeNow()),
       ns,
       this.#snapshotter,
       name,
@@ -135,7 +136,7 @@ export function infoOf(row: SnapshotRow): SnapshotInfo {
     name: row.name,
     parent: row.parent_name ?? undefined,
     labels: labelsFromColumn(row.labels),
-    createdAt: new Date(row.created_at),
-    updatedAt: new Date(row.updated_at),
+    createdAt: timeFromColumn(row.created_at),
+    updatedAt: timeFromColumn(row.updated_at),
   };
 }

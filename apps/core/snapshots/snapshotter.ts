@@ -18,8 +18,8 @@ export interface SnapshotInfo {
   readonly name: string;
   /** Name of the committed snapshot below, undefined at the bottom. */
   readonly parent: string | undefined;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  readonly createdAt: Temporal.Instant;
+  readonly updatedAt: Temporal.Instant;
   /** The one mutable field. */
   readonly labels: Labels;
 }

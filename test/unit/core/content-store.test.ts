@@ -112,7 +112,6 @@ describe('a write', () => {
   it('has its ref to itself, and a second writer waits for it only when it says so', async () => {
     const first = await stores.content.writer('n', { ref: 'r' });
     await expect(stores.content.writer('n', { ref: 'r' })).rejects.toMatchObject({ code: 'unavailable' });
-    await expect(stores.content.abort('n', 'r')).rejects.toMatchObject({ code: 'unavailable' });
     await using _other = await stores.content.writer('m', { ref: 'r' });
     const waiting = stores.content.writer('n', { ref: 'r', signal: AbortSignal.timeout(10_000) });
     const impatient = new AbortController();
@@ -123,6 +122,20 @@ describe('a write', () => {
     await first.close();
     await using second = await waiting;
     expect(second.offset).toBe(1);
+  });
+
+  it('can be aborted under its writer, who then commits nothing', async () => {
+    await using writer = await stores.content.writer('n', { ref: 'r' });
+    await writer.write(Buffer.from('something'));
+    await stores.content.abort('n', 'r');
+    expect(ingests()).toEqual([]);
+    await expect(stores.content.writer('n', { ref: 'r' })).rejects.toMatchObject({ code: 'unavailable' });
+    await writer.write(Buffer.from(' more'));
+    await expect(writer.commit()).rejects.toMatchObject({ code: 'not_found' });
+    expect(stores.content.list('n')).toEqual([]);
+    await writer.close();
+    await using next = await stores.content.writer('n', { ref: 'r' });
+    expect(next.offset).toBe(0);
   });
 
   it('that turns out to be another blob is refused, keeps its ingest and can be aborted', async () => {

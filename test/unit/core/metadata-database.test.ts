@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Database, openDatabase } from '../../../apps/core/metadata/database.ts';
+import { applicationId, migrations } from '../../../apps/core/metadata/schema.ts';
+import { timeFromColumn, timeNow, timeToColumn } from '../../../apps/core/metadata/time-column.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
 let dir: string;
@@ -37,6 +39,27 @@ describe('the metadata database', () => {
     expect(keys(db)).toEqual([]);
     db.tx(() => put(db, 'b'));
     expect(keys(db)).toEqual(['b']);
+  });
+
+  it('tells from a database of the first version the same times as before, in microseconds', () => {
+    const first = new DatabaseSync(path);
+    first.exec(migrations[0] ?? '');
+    first.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = 1;
+      INSERT INTO leases VALUES ('n', 'l', '{}', 1700000000123);
+      INSERT INTO blobs VALUES ('n', 'sha256:1', 1, '{}', 1700000000123, 1700000000124);
+      INSERT INTO ingests VALUES (1, 'n', 'r', NULL, 0, 1700000000123, 1700000000999)`);
+    first.close();
+    using db = openDatabase(path);
+    const time = 1_700_000_000_123_000;
+    expect(db.get('SELECT created_at FROM leases')).toEqual({ created_at: time });
+    expect(db.get('SELECT created_at, updated_at FROM blobs')).toEqual({ created_at: time, updated_at: time + 1000 });
+    expect(db.get('SELECT started_at, expires_at FROM ingests')).toEqual({
+      started_at: time,
+      expires_at: 1_700_000_000_999,
+    });
+    expect(timeFromColumn(time).toString()).toBe('2023-11-14T22:13:20.123Z');
+    const now = timeNow();
+    expect(timeFromColumn(timeToColumn(now)).equals(now)).toBe(true);
   });
 
   it('joins a transaction inside another', () => {
