@@ -160,7 +160,7 @@ describe('a state directory that is full', () => {
   it('fails a task with a message that names it, and leaves nothing of it', async () => {
     const { tasks } = suite.clients;
     const scope = { dir: suite.dir, names: [suite.namespace] };
-    const folder = join(suite.berthd.state, 'tasks', suite.namespace);
+    const folder = join(suite.berthd.state, 'io.containerd.runtime.v2.task', suite.namespace);
     mkdirSync(folder, { recursive: true });
     native.mount('tmpfs', folder, 'tmpfs', 0, 'size=4k,nr_inodes=2');
     const before = leakSnapshot(scope);

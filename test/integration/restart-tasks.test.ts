@@ -22,7 +22,7 @@ beforeAll(async () => {
 /** Calls wait for the daemon's return. */
 const patient = { waitForReady: true, timeoutMs: 30_000 };
 
-const bundleOf = (id: string) => join(suite.berthd.state, 'tasks', suite.namespace, id);
+const bundleOf = (id: string) => join(suite.berthd.state, 'io.containerd.runtime.v2.task', suite.namespace, id);
 
 /** Ids of the containers whose shims are alive. */
 function shims(): string[] {
@@ -73,7 +73,7 @@ async function moment(holds: () => boolean): Promise<void> {
 describe('a kill -9 of the core daemon', () => {
   const points: [string, (id: string) => boolean][] = [
     ['when the bundle has been made', (id) => existsSync(bundleOf(id))],
-    ['when the shim is about to be started', (id) => existsSync(join(bundleOf(id), 'shim-binary'))],
+    ['when the shim is about to be started', (id) => existsSync(join(bundleOf(id), 'shim-binary-path'))],
     ['when the shim has come up', (id) => shims().includes(id)],
     ['when the shim has told its address', (id) => existsSync(join(bundleOf(id), 'bootstrap.json'))],
     ['when the OCI runtime has made the container', (id) => existsSync(join(bundleOf(id), 'init.pid'))],

@@ -45,7 +45,7 @@ export function leakSnapshot(scope: LeakScope): LeakSnapshot {
     fifos: kind('fifo'),
     addresses: kind('file').filter((path) => isIP(path.slice(path.lastIndexOf('/') + 1)) !== 0),
     links: (scope.bridges ?? []).flatMap(bridgePorts),
-    bundles: globSync('**/tasks/*/*', { cwd: scope.dir }).sort(),
+    bundles: globSync('**/io.containerd.runtime.v2.task/*/*', { cwd: scope.dir }).sort(),
   };
 }
 

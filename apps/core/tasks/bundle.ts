@@ -22,15 +22,15 @@ export interface BundleFacts {
 }
 
 /**
- * One task's folder, `<state>/tasks/<namespace>/<id>`:
+ * One task's folder, `<state>/io.containerd.runtime.v2.task/<namespace>/<id>` as in containerd, where tools look for it:
  *
- *     config.json     OCI runtime spec, as the container's record has it
- *     rootfs/         where the shim mounts the root file system
- *     log             FIFO for the shim's own log lines
- *     shim-binary     path of the shim, written before the shim is started
- *     bootstrap.json  its answer to `start`
- *     created         there from the acknowledged Create to the acknowledged Delete
- *     exit.json       how the init process ended
+ *     config.json       OCI runtime spec, as the container's record has it
+ *     rootfs/           where the shim mounts the root file system
+ *     log               FIFO for the shim's own log lines
+ *     shim-binary-path  path of the shim, written before the shim is started
+ *     bootstrap.json    its answer to `start`
+ *     created           there from the acknowledged Create to the acknowledged Delete
+ *     exit.json         how the init process ended
  *
  * It lives on a tmpfs: small writes are synchronous, because a round trip through the thread pool takes longer than the
  * write, and nothing is flushed.
@@ -92,7 +92,7 @@ export class Bundle {
 
   async facts(): Promise<BundleFacts> {
     const [shimBinary, bootstrap, address, created, exit] = await Promise.all(
-      ['shim-binary', 'bootstrap.json', 'address', 'created', 'exit.json'].map((name) => this.#read(name)),
+      ['shim-binary-path', 'bootstrap.json', 'address', 'created', 'exit.json'].map((name) => this.#read(name)),
     );
     return {
       shimBinary: shimBinary?.toString() || undefined,
@@ -140,7 +140,7 @@ export class Bundle {
     mkdirSync(this.rootfs, { mode: 0o711 });
     writeFileSync(join(this.path, 'config.json'), spec, { mode: 0o600 });
     mkfifo(this.logFifo, 0o600);
-    writeFileSync(join(this.path, 'shim-binary'), shimBinary, { mode: 0o600 });
+    writeFileSync(join(this.path, 'shim-binary-path'), shimBinary, { mode: 0o600 });
   }
 
   /** One short write: a kill leaves the file whole, or empty, which `facts` takes for absent. */

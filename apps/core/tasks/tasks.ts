@@ -42,7 +42,7 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   const { stateDir, address, containers, snapshotter, events, log } = options;
   const ttrpcAddress = `${address}.ttrpc`;
   const socketDir = shimSocketDir(stateDir);
-  const tasksDir = join(stateDir, 'tasks');
+  const tasksDir = join(stateDir, 'io.containerd.runtime.v2.task');
   await Promise.all([
     mkdir(tasksDir, { recursive: true, mode: 0o711 }),
     mkdir(socketDir, { recursive: true, mode: 0o711 }),

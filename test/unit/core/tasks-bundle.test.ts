@@ -54,7 +54,7 @@ describe('a bundle', () => {
   it('takes a file that a kill left empty for one that is not there', async () => {
     const bundle = make();
     mkdirSync(bundle.path, { recursive: true });
-    for (const name of ['shim-binary', 'bootstrap.json', 'exit.json']) writeFileSync(join(bundle.path, name), '');
+    for (const name of ['shim-binary-path', 'bootstrap.json', 'exit.json']) writeFileSync(join(bundle.path, name), '');
     expect(await bundle.facts()).toMatchObject({ shimBinary: undefined, bootstrap: undefined, exit: undefined });
   });
 
