@@ -112,6 +112,6 @@ describe('berth up', () => {
 
 test('an unknown flag is refused', async () => {
   await using tool = new Tool('up', '--dri', directory);
-  expect(await tool.ended).toEqual([1, null]);
+  expect(await tool.ended).toEqual([2, null]);
   expect(tool.output).toContain('--dir');
 });
