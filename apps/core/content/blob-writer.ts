@@ -56,7 +56,11 @@ export class BlobWriter implements ContentWriter {
       return writer;
     }
     try {
-      await writer.#openFile();
+      const file = await writer.#openFile();
+      if (writer.#offset > 0) {
+        const { mtimeNs } = await file.stat({ bigint: true });
+        writer.#updatedAt = Temporal.Instant.fromEpochNanoseconds(mtimeNs);
+      }
     } catch (error) {
       await writer.#file?.close();
       throw BerthError.from(error, `open ingest ${ingest.path} for ref "${ingest.ref}"`);
@@ -146,6 +150,9 @@ export class BlobWriter implements ContentWriter {
     if (this.#closed) return;
     this.#closed = true;
     try {
+      // The kernel's own stamp is up to a tick late, and the next writer tells the same time as this one did.
+      const seconds = timeToColumn(this.#updatedAt) / 1e6;
+      await this.#file?.utimes(seconds, seconds);
       await this.#file?.close();
     } finally {
       this.#parts.release();

@@ -100,11 +100,15 @@ describe('a write', () => {
     const first = await stores.content.writer('n', options);
     await first.write(data.subarray(0, 70_000));
     expect(first.status).toMatchObject({ ref: 'layer', offset: 70_000, total: data.length, expected });
+    const { startedAt, updatedAt } = first.status;
     await first.close();
     await restart();
     expect(await stores.content.status('n', 'layer')).toMatchObject({ offset: 70_000, total: data.length, expected });
     await using second = await stores.content.writer('n', options);
     expect(second.offset).toBe(70_000);
+    expect(second.status.startedAt.equals(startedAt)).toBe(true);
+    const difference = second.status.updatedAt.since(updatedAt).total('microseconds');
+    expect(Math.abs(difference)).toBeLessThan(2);
     await second.write(data.subarray(70_000));
     expect(await second.commit({ size: data.length })).toBe(expected);
   });
