@@ -2,6 +2,7 @@ import { Socket } from 'node:net';
 import type { Child, Children } from '#common/child/children.ts';
 import { BerthError } from '#common/errors.ts';
 import { close, pipe, setNonblock } from '#common/native/index.ts';
+import { moveToCgroup } from './shim-cgroup.ts';
 
 /** What our own shim writes on descriptor 3 once it listens; anything else is its complaint. */
 const READY = 'ready';
@@ -22,6 +23,8 @@ export interface ServeOptions {
   readonly argv: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Where the shim itself is to be, '' for where we are. What it starts later begins there. */
+  readonly cgroup: string;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -30,10 +33,10 @@ export interface ServeOptions {
  * Runs our own shim's server in a session of its own, without the detour by a `start` process, whose runtime would have
  * to come up first: that is half of the time and of the processor that a new shim takes. Settles when it listens; it
  * outlives us.
- * @throws internal with the shim's complaint; deadline_exceeded; canceled.
+ * @throws internal with the shim's complaint; deadline_exceeded; canceled; what moving it to its cgroup throws.
  */
 export async function serveShim(children: Children, options: ServeOptions): Promise<void> {
-  const { argv, cwd, env, timeoutMs, signal } = options;
+  const { argv, cwd, env, cgroup, timeoutMs, signal } = options;
   const [readEnd, writeEnd] = pipe(0);
   setNonblock(readEnd, true);
   const readiness = new Socket({ fd: readEnd, readable: true, writable: false });
@@ -43,6 +46,7 @@ export async function serveShim(children: Children, options: ServeOptions): Prom
     try {
       const fds = ['null', 'null', 'null', writeEnd] as const;
       child = children.start(argv, { cwd, env: { ...env, ...LEAN }, fds });
+      if (cgroup !== '') moveToCgroup(child.pid, cgroup);
     } finally {
       close(writeEnd);
     }

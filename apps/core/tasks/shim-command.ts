@@ -10,6 +10,7 @@ import { type Bootstrap, parseBootstrap, TASK_API_VERSION } from './bootstrap.ts
 import type { Bundle } from './bundle.ts';
 import { type Exit, KILLED } from './exit.ts';
 import { serveShim } from './serve-shim.ts';
+import { shimCgroupOf } from './shim-cgroup.ts';
 import { shimSocketPath } from './shim-socket.ts';
 
 /** What every call of a shim's command line has in common. */
@@ -35,6 +36,11 @@ const WANTS_PARAMS = /deprecated (bootstrap )?API/;
 /** The file name of our own shim. */
 const OWN_SHIM = 'containerd-shim-berth-v1';
 
+/** Whether an executable is our own shim, wherever it is installed. */
+export function isOwnShim(binary: string): boolean {
+  return basename(binary) === OWN_SHIM;
+}
+
 /** `SHIM … start`, `SHIM … delete` and `SHIM -info`. */
 export class ShimCommand {
   readonly #around: ShimSurroundings;
@@ -53,7 +59,7 @@ export class ShimCommand {
    * @throws what the shim printed, as `unknown`; deadline_exceeded; canceled.
    */
   async start(binary: string, bundle: Bundle, options: Any | null, signal?: AbortSignal): Promise<Bootstrap> {
-    if (basename(binary) === OWN_SHIM) return await this.#serve(binary, bundle, signal);
+    if (isOwnShim(binary)) return await this.#serve(binary, bundle, options, signal);
     const run = (stdin: Uint8Array) => this.#run(binary, bundle, 'start', stdin, START_TIMEOUT_MS, signal);
     let result = await run(this.#wantParams.has(binary) ? this.#params(bundle, options) : legacyStdin(options));
     if (!result.ok && WANTS_PARAMS.test(result.complaint)) {
@@ -94,12 +100,13 @@ export class ShimCommand {
   }
 
   /** Our own shim's server can be run without `start`, and we know where it will listen. */
-  async #serve(binary: string, bundle: Bundle, signal?: AbortSignal): Promise<Bootstrap> {
+  async #serve(binary: string, bundle: Bundle, options: Any | null, signal?: AbortSignal): Promise<Bootstrap> {
     const { address, socketDir } = this.#around;
     const socket = shimSocketPath(socketDir, address, bundle.namespace, bundle.id);
     const env = this.#environment(bundle);
     const argv = [binary, ...this.#flags(bundle), '-socket', socket, 'serve'];
-    await serveShim(this.#children, { argv, cwd: bundle.path, env, timeoutMs: START_TIMEOUT_MS, signal });
+    const cgroup = shimCgroupOf(options);
+    await serveShim(this.#children, { argv, cwd: bundle.path, env, cgroup, timeoutMs: START_TIMEOUT_MS, signal });
     return { version: TASK_API_VERSION, address: `unix://${socket}`, protocol: 'ttrpc' };
   }
 
