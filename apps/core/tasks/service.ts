@@ -4,17 +4,14 @@ import { implement } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
 import type { Logger } from '#common/log.ts';
-import { timestampNow } from '#common/timestamp.ts';
 import { sameType } from '#common/typeurl.ts';
 import { decode } from '#common/wire/codec.ts';
 import type { CreateTaskRequest__Output } from '#proto/containerd/services/tasks/v1/CreateTaskRequest.ts';
 import type { TasksHandlers } from '#proto/containerd/services/tasks/v1/Tasks.ts';
-import type { Metric } from '#proto/containerd/types/Metric.ts';
 import type { Any__Output } from '#proto/google/protobuf/Any.ts';
+import { metricsOf } from './metrics.ts';
 import type { Task } from './task.ts';
 import type { TaskManager } from './task-manager.ts';
-
-const METRICS_TIMEOUT_MS = 5000;
 
 /** `containerd.services.tasks.v1.Tasks`. What a shim answers is handed on with its code. */
 export function tasksService(manager: TaskManager, log: Logger) {
@@ -159,29 +156,4 @@ function taskField(task: Task, path: readonly string[]): string | undefined {
     default:
       return undefined;
   }
-}
-
-/**
- * The shims' own figures. A task that can't give any is left out, as containerd does; when none can because no shim
- * knows how, the client is told so.
- */
-async function metricsOf(tasks: readonly Task[], signal: AbortSignal, log: Logger): Promise<Metric[]> {
-  const results = await Promise.allSettled(
-    tasks.map(async (task) => {
-      const timestamp = timestampNow();
-      const options = { timeoutMs: METRICS_TIMEOUT_MS, signal };
-      const { stats } = await task.call('Stats', { id: task.id }, options);
-      return { id: task.id, timestamp, data: stats };
-    }),
-  );
-  const metrics: Metric[] = [];
-  for (const result of results) {
-    if (result.status === 'fulfilled') metrics.push(result.value);
-    else if (!isCode(result.reason, 'not_found', 'unimplemented'))
-      log.warn({ err: result.reason }, 'task left out of the metrics');
-  }
-  const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown);
-  const unable = failures.find((failure) => isCode(failure, 'unimplemented'));
-  if (metrics.length === 0 && unable !== undefined) throw unable;
-  return metrics;
 }

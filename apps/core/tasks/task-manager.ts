@@ -182,7 +182,7 @@ export class TaskManager {
     stages.end('create');
     this.#logOf(bundle).debug({ pid, ms: stages.ms }, 'task created');
 
-    this.adopt(new Task({ bundle, shimBinary, shim, shimLog }));
+    this.adopt(new Task({ bundle, shimBinary, shim, shimLog, pid }));
     return pid;
   }
 

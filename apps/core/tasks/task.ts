@@ -14,6 +14,8 @@ export interface TaskParts {
   readonly shimBinary: string;
   readonly shim: Shim | undefined;
   readonly shimLog: ShimLog | undefined;
+  /** Of the init process, where it is known already. */
+  readonly pid?: number;
   readonly exit?: Exit | undefined;
 }
 
@@ -33,6 +35,7 @@ export class Task {
   deleting = false;
   /** Set when somebody has noticed that the shim died. */
   isBeingCleared = false;
+  #pid: number | undefined;
   #exit: Exit | undefined;
   readonly #cleared = Promise.withResolvers<void>();
   /** One call of the shim's Wait per process, shared by everybody who waits; the init process is ''. */
@@ -43,6 +46,7 @@ export class Task {
     this.shimBinary = parts.shimBinary;
     this.shim = parts.shim;
     this.shimLog = parts.shimLog;
+    this.#pid = parts.pid;
     this.#exit = parts.exit;
   }
 
@@ -104,6 +108,7 @@ export class Task {
     const state = await this.#ask('State', { id: this.id, execId }, options);
     if (state !== undefined) {
       const { pid, status, stdin, stdout, stderr, terminal, exitStatus, exitedAt } = state;
+      if (execId === '') this.#pid = pid;
       if (execId === '' && status === 'STOPPED')
         this.recordExit({ pid, exitStatus, exitedAt: exitedAt ?? timestampNow() });
       // As containerd has it: the process is named by the exec's id, or the task's, and containerId stays empty.
@@ -113,6 +118,18 @@ export class Task {
       throw new BerthError('not_found', `exec ${execId} of task ${this.id} not found: its shim has died`);
     await orAbort(this.cleared, options.signal, `state of task ${this.id}`);
     return { id: this.id, status: 'STOPPED', ...this.#exit };
+  }
+
+  /**
+   * The init process, which the shim is asked for at most once.
+   * @throws not_found when it has ended.
+   */
+  async livingPid(signal?: AbortSignal): Promise<number> {
+    if (this.#pid === undefined) await this.state('', signal);
+    if (this.#pid === undefined || this.#exit !== undefined) {
+      throw new BerthError('not_found', `process of task ${this.id} has already finished`);
+    }
+    return this.#pid;
   }
 
   /**

@@ -1,0 +1,101 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { HugeTlbStat } from '#proto/io/containerd/cgroups/v2/HugeTlbStat.ts';
+import type { IOEntry } from '#proto/io/containerd/cgroups/v2/IOEntry.ts';
+import type { Metrics } from '#proto/io/containerd/cgroups/v2/Metrics.ts';
+import type { PSIStats } from '#proto/io/containerd/cgroups/v2/PSIStats.ts';
+import { counters, flatKeyed, linesOf, readAllIfThere, readIfThere } from './kernel-files.ts';
+
+/** What containerd's clients read where the kernel says `max`. */
+const UNLIMITED = String(2n ** 64n - 1n);
+
+/** The figures of a cgroup v2 (admin-guide/cgroup-v2); parts whose controller isn't enabled for it are absent. */
+export async function readV2(folder: string): Promise<Metrics> {
+  const [pids, cpu, memory, memoryEvents, io, hugetlb] = await Promise.all([
+    readPids(folder),
+    readCpu(folder),
+    readMemory(folder),
+    readMemoryEvents(folder),
+    readIo(folder),
+    readHugetlb(folder),
+  ]);
+  return { pids, cpu, memory, memoryEvents, io, hugetlb };
+}
+
+async function readPids(folder: string) {
+  const [current, limit] = await readAllIfThere(folder, ['pids.current', 'pids.max']);
+  return current === undefined ? undefined : { current, limit: bounded(limit) };
+}
+
+async function readCpu(folder: string) {
+  const [stat, pressure] = await readAllIfThere(folder, ['cpu.stat', 'cpu.pressure']);
+  return { ...counters(stat), psi: psiOf(pressure) };
+}
+
+async function readMemory(folder: string) {
+  const files = ['stat', 'current', 'max', 'peak', 'swap.current', 'swap.max', 'swap.peak', 'pressure'];
+  const [stat, usage, limit, maxUsage, swapUsage, swapLimit, swapMaxUsage, pressure] = await readAllIfThere(
+    folder,
+    files.map((file) => `memory.${file}`),
+  );
+  if (usage === undefined) return undefined;
+  return {
+    ...counters(stat),
+    usage,
+    usageLimit: bounded(limit),
+    maxUsage,
+    swapUsage,
+    swapLimit: bounded(swapLimit),
+    swapMaxUsage,
+    psi: psiOf(pressure),
+  };
+}
+
+async function readMemoryEvents(folder: string) {
+  const text = await readIfThere(join(folder, 'memory.events'));
+  return text === undefined ? undefined : counters(text);
+}
+
+async function readIo(folder: string) {
+  const [stat, pressure] = await readAllIfThere(folder, ['io.stat', 'io.pressure']);
+  return stat === undefined ? undefined : { usage: linesOf(stat).flatMap(ioEntry), psi: psiOf(pressure) };
+}
+
+/** A line `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 …`; without pairs for a device that was never used. */
+function ioEntry(line: string): IOEntry[] {
+  const [device, ...pairs] = line.split(' ');
+  const [major, minor] = device?.split(':') ?? [];
+  if (pairs.length === 0) return [];
+  return [{ major, minor, ...(Object.fromEntries(pairs.map((pair) => pair.split('='))) as object) }];
+}
+
+async function readHugetlb(folder: string): Promise<HugeTlbStat[]> {
+  const sizes = (await readdir(folder)).flatMap((file) => /^hugetlb\.([^.]+)\.current$/.exec(file)?.[1] ?? []);
+  return await Promise.all(
+    sizes.map(async (pagesize) => {
+      const files = ['current', 'max', 'events'].map((file) => `hugetlb.${pagesize}.${file}`);
+      const [current, max, events] = await readAllIfThere(folder, files);
+      return { pagesize, current, max: bounded(max), failcnt: flatKeyed(events).get('max') };
+    }),
+  );
+}
+
+/** Lines `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and `full …`; undefined where the kernel has no PSI. */
+function psiOf(text: string | undefined): PSIStats | undefined {
+  if (text === undefined) return undefined;
+  const of = (kind: string) => {
+    const pairs = linesOf(text)
+      .find((line) => line.startsWith(`${kind} `))
+      ?.split(' ')
+      .slice(1);
+    if (pairs === undefined) return undefined;
+    const values = new Map(pairs.map((pair) => pair.split('=', 2) as [string, string]));
+    const average = (name: string): number => Number(values.get(name) ?? 0);
+    return { avg10: average('avg10'), avg60: average('avg60'), avg300: average('avg300'), total: values.get('total') };
+  };
+  return { some: of('some'), full: of('full') };
+}
+
+function bounded(limit: string | undefined): string | undefined {
+  return limit === 'max' ? UNLIMITED : limit;
+}
