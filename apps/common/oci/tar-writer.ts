@@ -8,6 +8,9 @@ export type TarEntry =
 
 const blockSize = 512;
 const maxName = 100;
+const maxSize = 0o77777777777;
+/** What an archive ends with. */
+export const archiveEnd: Uint8Array = Buffer.alloc(2 * blockSize);
 const typeFlags = { file: '0', symlink: '2', directory: '5' } as const;
 
 /**
@@ -17,9 +20,14 @@ const typeFlags = { file: '0', symlink: '2', directory: '5' } as const;
 export function tarArchive(entries: readonly TarEntry[]): Buffer {
   const parts = entries.flatMap((entry) => {
     const data = entry.type === 'file' ? Buffer.from(entry.data) : Buffer.alloc(0);
-    return [header(entry, data.length), data, Buffer.alloc(-data.length & (blockSize - 1))];
+    return [header(entry, data.length), data, padding(data.length)];
   });
-  return Buffer.concat([...parts, Buffer.alloc(2 * blockSize)]);
+  return Buffer.concat([...parts, archiveEnd]);
+}
+
+/** The pieces of a file's member around its data, for archives that are too big for memory. */
+export function fileFrame(name: string, size: number): { readonly header: Buffer; readonly padding: Buffer } {
+  return { header: header({ type: 'file', name, data: '' }, size), padding: padding(size) };
 }
 
 function header(entry: TarEntry, size: number): Buffer {
@@ -27,6 +35,8 @@ function header(entry: TarEntry, size: number): Buffer {
   const octal = (value: number, offset: number, length: number) =>
     block.write(`${value.toString(8).padStart(length - 1, '0')}\0`, offset);
   block.write(bounded(entry.name), 0);
+  if (size > maxSize)
+    throw new BerthError('invalid_argument', `"${entry.name}" is too big for a ustar archive (8 GiB)`);
   octal(entry.type === 'symlink' ? 0o777 : (entry.mode ?? (entry.type === 'directory' ? 0o755 : 0o644)), 100, 8);
   octal(0, 108, 8);
   octal(0, 116, 8);
@@ -50,4 +60,8 @@ function header(entry: TarEntry, size: number): Buffer {
 function bounded(name: string): string {
   if (Buffer.byteLength(name) <= maxName) return name;
   throw new BerthError('invalid_argument', `"${name}" is too long for a ustar archive (${maxName} bytes)`);
+}
+
+function padding(size: number): Buffer {
+  return Buffer.alloc(-size & (blockSize - 1));
 }

@@ -11,6 +11,8 @@ import { decode, encode } from '../wire/codec.ts';
 export interface ImportOptions extends Pick<CallOptions, 'signal' | 'namespace' | 'lease'> {
   /** Unpack the image for this machine with this snapshotter. Default: keep the content only. */
   readonly unpackWith?: string;
+  /** Id of a stream that is told how it goes. Default: none. */
+  readonly progressStream?: string;
 }
 
 /** A member that is named by a tag alone gets this name before it; full names stay as they are. */
@@ -24,8 +26,12 @@ const pieceSize = 32 * 1024;
  * daemon reads the archive from a stream. The images keep the names that the archive gives them.
  * @throws BerthError with the daemon's code
  */
-export async function importArchive(channel: Channel, archive: Uint8Array, options: ImportOptions = {}): Promise<void> {
-  const { unpackWith, ...call } = options;
+export async function importArchive(
+  channel: Channel,
+  archive: Uint8Array | AsyncIterable<Uint8Array>,
+  options: ImportOptions = {},
+): Promise<void> {
+  const { unpackWith, progressStream = '', ...call } = options;
   const streaming = channel.client<StreamingHandlers, StreamingDefinition>(
     'containerd.services.streaming.v1.Streaming',
   );
@@ -40,7 +46,7 @@ export async function importArchive(channel: Channel, archive: Uint8Array, optio
     // The daemon answers once it knows the stream by its id; only then may a transfer name it.
     await answers.next();
     // Its errors are left aside: the transfer knows why it failed, the stream only that it ended.
-    send(stream, answers, archive).catch(() => over.abort());
+    send(stream, answers, archive instanceof Uint8Array ? [archive] : archive).catch(() => over.abort());
     const platform = { os: 'linux', architecture: architecture() };
     await transfer.transfer(
       {
@@ -51,6 +57,7 @@ export async function importArchive(channel: Channel, archive: Uint8Array, optio
             ? {}
             : { platforms: [platform], unpacks: [{ platform, snapshotter: unpackWith }] }),
         }),
+        options: { progressStream },
       },
       call,
     );
@@ -62,14 +69,20 @@ export async function importArchive(channel: Channel, archive: Uint8Array, optio
 }
 
 /** Sends the archive piece by piece, never more than the receiver has granted. */
-async function send(stream: Bidi<Any, unknown>, answers: AsyncIterator<unknown>, archive: Uint8Array): Promise<void> {
+async function send(
+  stream: Bidi<Any, unknown>,
+  answers: AsyncIterator<unknown>,
+  archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<void> {
   let window = 0;
-  for (let offset = 0; offset < archive.length; ) {
-    while (window <= 0) window += await nextGrant(answers);
-    const piece = archive.subarray(offset, offset + Math.min(pieceSize, window));
-    await stream.send(pack(dataType, { data: Buffer.from(piece) }));
-    offset += piece.length;
-    window -= piece.length;
+  for await (const chunk of archive) {
+    for (let offset = 0; offset < chunk.length; ) {
+      while (window <= 0) window += await nextGrant(answers);
+      const piece = chunk.subarray(offset, offset + Math.min(pieceSize, window));
+      await stream.send(pack(dataType, { data: Buffer.from(piece) }));
+      offset += piece.length;
+      window -= piece.length;
+    }
   }
   stream.end();
 }

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { sha256 } from '#common/digest.ts';
 import type { Index, Manifest } from '#common/oci/image.ts';
 import { buildImage, imageArchive } from '#common/oci/image-archive.ts';
-import { type TarEntry, tarArchive } from '#common/oci/tar-writer.ts';
+import { archiveEnd, fileFrame, type TarEntry, tarArchive } from '#common/oci/tar-writer.ts';
 
 const entries: TarEntry[] = [
   { type: 'directory', name: 'bin/' },
@@ -52,4 +52,15 @@ test('an image archive holds each blob under its digest, and names the image', (
 test('the same input makes the same image', () => {
   const digestOf = () => buildImage(entries, {}).manifest.descriptor.digest;
   expect(digestOf()).toBe(digestOf());
+});
+
+test('an archive written in pieces is the same as one made in memory', () => {
+  const data = 'some text';
+  const { header, padding } = fileFrame('a/file', data.length);
+  const pieces = Buffer.concat([header, Buffer.from(data), padding, archiveEnd]);
+  expect(pieces).toEqual(tarArchive([{ type: 'file', name: 'a/file', data }]));
+});
+
+test('a file that ustar has no number for is refused', () => {
+  expect(() => fileFrame('big', 8 * 1024 ** 3)).toThrow('"big" is too big');
 });
