@@ -9,6 +9,7 @@ import { type UpOptions, up } from './up/up.ts';
 import { containerVerbs } from './verbs/containers.ts';
 import { contentVerbs } from './verbs/content.ts';
 import { eventVerb } from './verbs/events.ts';
+import { imageVerbs } from './verbs/images.ts';
 import { leaseVerbs } from './verbs/leases.ts';
 import { namespaceVerbs } from './verbs/namespaces.ts';
 import { snapshotVerbs } from './verbs/snapshots.ts';
@@ -52,6 +53,7 @@ export function createProgram(): Command {
     .description('run a pod from start to end in a private directory, and clean up')
     .action(() => run(demo));
   namespaceVerbs(program, act);
+  imageVerbs(program, act);
   contentVerbs(program, act);
   snapshotVerbs(program, act);
   containerVerbs(program, act);

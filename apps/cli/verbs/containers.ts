@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import { BerthError, isCode } from '#common/errors.ts';
+import { BerthError } from '#common/errors.ts';
 import type { Container__Output } from '#proto/containerd/services/containers/v1/Container.ts';
 import type { Any__Output } from '#proto/google/protobuf/Any.ts';
+import { ifFound } from '../images/image-content.ts';
 import { sortedBy, timeOf } from '../output/facts.ts';
 import { formatAge } from '../output/format.ts';
 import { type Act, advised, type Session } from '../session.ts';
@@ -103,14 +104,5 @@ function anyFacts(any: Any__Output | null): object | null {
     return { type, value: JSON.parse(any.value.toString()) };
   } catch {
     return { type, base64: any.value.toString('base64') };
-  }
-}
-
-async function ifFound<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    if (isCode(error, 'not_found')) return undefined;
-    throw error;
   }
 }

@@ -1,0 +1,65 @@
+import type { Command } from 'commander';
+import { exportImages } from '../images/export.ts';
+import { findImage } from '../images/image-content.ts';
+import { importImages } from '../images/import.ts';
+import { listImages } from '../images/list.ts';
+import { type PullOptions, pullImage } from '../images/pull.ts';
+import { tagImage } from '../images/tag.ts';
+import type { Act } from '../session.ts';
+import { parsePlatform, snapshotterOption } from './arguments.ts';
+
+/** `berth images …` */
+export function imageVerbs(program: Command, act: Act): void {
+  const group = program.command('images').alias('image').description('images by name');
+
+  group
+    .command('list [filters...]')
+    .alias('ls')
+    .description("show images; filters in containerd's syntax")
+    .action((filters: string[]) => act((session) => listImages(session, filters)));
+
+  group
+    .command('pull <reference>')
+    .description('pull and unpack an image')
+    .option('--platform <platform>', "os/architecture[/variant]; default: this machine's", parsePlatform)
+    .option('--plain-http', 'speak HTTP without TLS to the registry')
+    .option('--no-unpack', 'keep the content only')
+    .addOption(snapshotterOption())
+    .action((reference: string, options: PullOptions) => act((session) => pullImage(session, reference, options)));
+
+  group
+    .command('import <archive>')
+    .description('import an OCI or Docker archive; "-" reads standard input')
+    .option('--no-unpack', 'keep the content only')
+    .addOption(snapshotterOption())
+    .action((archive: string, options: { snapshotter: string; unpack: boolean }) =>
+      act((session) => importImages(session, archive, options)),
+    );
+
+  group
+    .command('export <archive> <images...>')
+    .description('write images as an OCI archive; "-" is standard output')
+    .action((archive: string, images: string[]) => act((session) => exportImages(session, archive, images)));
+
+  group
+    .command('tag <image> <names...>')
+    .description('give an image further names')
+    .option('-f, --force', 'take names that stand for something else')
+    .action((image: string, names: string[], { force = false }: { force?: boolean }) =>
+      act((session) => tagImage(session, image, names, force)),
+    );
+
+  group
+    .command('remove <images...>')
+    .alias('rm')
+    .description('remove names of images; what nothing else uses is collected')
+    .option('--sync', 'wait until it has been collected')
+    .action((images: string[], { sync = false }: { sync?: boolean }) =>
+      act((session) =>
+        session.each('removed', images, async (image) => {
+          const { name } = await findImage(session, image);
+          await session.core.images.delete({ name, sync }, session);
+        }),
+      ),
+    );
+}
