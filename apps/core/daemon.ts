@@ -18,6 +18,7 @@ import { rootUuid } from './introspection/root-uuid.ts';
 import { introspectionService } from './introspection/service.ts';
 import { leasesService } from './leases/service.ts';
 import { openDatabase } from './metadata/database.ts';
+import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
 import { snapshotsService } from './snapshots/service.ts';
 import { openStores, type Stores } from './stores.ts';
@@ -107,6 +108,7 @@ function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: Ev
     snapshotsService([snapshotter], log),
     imagesService({ images, db, collect, log }),
     containersService(containers, log),
+    mountsService(log),
     tasksService(tasks.manager, log),
     ...transfers.services,
     eventsService(events, log),

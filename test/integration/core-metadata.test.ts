@@ -78,6 +78,18 @@ describe('the core daemon', () => {
   });
 });
 
+describe('mounts', () => {
+  it('are left to the client, so that none is ever active', async () => {
+    const { mounts } = suite.clients;
+    expect(await collect(mounts.list({}))).toEqual([]);
+    const overlay = { type: 'overlay', source: 'overlay', options: ['lowerdir=/a:/b'] };
+    await expect(mounts.activate({ name: 'm', mounts: [overlay] })).rejects.toMatchObject({ code: 'unimplemented' });
+    await expect(mounts.info({ name: 'm' })).rejects.toMatchObject({ code: 'not_found' });
+    await expect(mounts.update({ info: { name: 'm' } })).rejects.toMatchObject({ code: 'not_found' });
+    await expect(mounts.deactivate({ name: 'm' })).rejects.toMatchObject({ code: 'not_found' });
+  });
+});
+
 describe('times', () => {
   it('are fine enough to lie between two looks at the clock around the call', async () => {
     const { leases, content } = suite.clients;

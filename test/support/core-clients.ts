@@ -9,6 +9,7 @@ import type {
   IntrospectionHandlers,
 } from '#proto/containerd/services/introspection/v1/Introspection.ts';
 import type { LeasesDefinition, LeasesHandlers } from '#proto/containerd/services/leases/v1/Leases.ts';
+import type { MountsDefinition, MountsHandlers } from '#proto/containerd/services/mounts/v1/Mounts.ts';
 import type { NamespacesDefinition, NamespacesHandlers } from '#proto/containerd/services/namespaces/v1/Namespaces.ts';
 import type { SnapshotsDefinition, SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
 import type { StreamingDefinition, StreamingHandlers } from '#proto/containerd/services/streaming/v1/Streaming.ts';
@@ -26,6 +27,7 @@ export interface CoreClients extends Disposable {
   readonly images: Client<ImagesHandlers, ImagesDefinition>;
   readonly introspection: Client<IntrospectionHandlers, IntrospectionDefinition>;
   readonly leases: Client<LeasesHandlers, LeasesDefinition>;
+  readonly mounts: Client<MountsHandlers, MountsDefinition>;
   readonly namespaces: Client<NamespacesHandlers, NamespacesDefinition>;
   readonly snapshots: Client<SnapshotsHandlers, SnapshotsDefinition>;
   readonly streaming: Client<StreamingHandlers, StreamingDefinition>;
@@ -47,6 +49,7 @@ export function coreClients(socket: string, namespace: string): CoreClients {
     images: channel.client(`${service}.images.v1.Images`),
     introspection: channel.client(`${service}.introspection.v1.Introspection`),
     leases: channel.client(`${service}.leases.v1.Leases`),
+    mounts: channel.client(`${service}.mounts.v1.Mounts`),
     namespaces: channel.client(`${service}.namespaces.v1.Namespaces`),
     snapshots: channel.client(`${service}.snapshots.v1.Snapshots`),
     streaming: channel.client(`${service}.streaming.v1.Streaming`),

@@ -16,6 +16,7 @@ const grpcServices = [
   'images',
   'introspection',
   'leases',
+  'mounts',
   'namespaces',
   'snapshots',
   'streaming',
