@@ -1,4 +1,5 @@
-import { basename } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { Children } from '#common/child/children.ts';
 import { type RunOptions, type RunResult, runProgram } from '#common/child/run-program.ts';
 import { BerthError, type Code, messageOf } from '#common/errors.ts';
@@ -21,6 +22,8 @@ export interface ShimSurroundings {
   readonly ttrpcAddress: string;
   /** Folder for shims' sockets. Ours obey; containerd's before 2.3 use /run/containerd/s. */
   readonly socketDir: string;
+  /** The native addon of our own shim's installation. */
+  readonly addon: string;
   readonly debug: boolean;
   readonly log: Logger;
 }
@@ -103,7 +106,7 @@ export class ShimCommand {
   async #serve(binary: string, bundle: Bundle, options: Any | null, signal?: AbortSignal): Promise<Bootstrap> {
     const { address, socketDir } = this.#around;
     const socket = shimSocketPath(socketDir, address, bundle.namespace, bundle.id);
-    const env = this.#environment(bundle);
+    const env = this.#environment(bundle, binary);
     const argv = [binary, ...this.#flags(bundle), '-socket', socket, 'serve'];
     const cgroup = shimCgroupOf(options);
     await serveShim(this.#children, { argv, cwd: bundle.path, env, cgroup, timeoutMs: START_TIMEOUT_MS, signal });
@@ -123,7 +126,7 @@ export class ShimCommand {
     argv.push(action);
     const result = await this.#outcome(argv, {
       cwd: bundle.path,
-      env: this.#environment(bundle),
+      env: this.#environment(bundle, binary),
       input: stdin,
       timeoutMs,
       signal,
@@ -148,9 +151,10 @@ export class ShimCommand {
     return this.#around.debug ? [...flags, '-debug'] : flags;
   }
 
-  #environment(bundle: Bundle): Record<string, string> {
+  #environment(bundle: Bundle, binary: string): Record<string, string> {
     return {
       ...inherited(),
+      ...addonFor(binary, this.#around.addon),
       NAMESPACE: bundle.namespace,
       GRPC_ADDRESS: this.#around.address,
       TTRPC_ADDRESS: this.#around.ttrpcAddress,
@@ -187,6 +191,12 @@ function inherited(): Record<string, string> {
     if (value !== undefined) kept[name] = value;
   }
   return kept;
+}
+
+/** A copy of our shim that stands alone finds the addon where the installed one has it. */
+function addonFor(binary: string, addon: string): Record<string, string> {
+  const alone = isOwnShim(binary) && !existsSync(join(dirname(binary), basename(addon)));
+  return alone && process.env.BERTH_NATIVE === undefined ? { BERTH_NATIVE: addon } : {};
 }
 
 /** What a command printed, or in `complaint` why it is to be taken for failed. */

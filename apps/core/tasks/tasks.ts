@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Logger } from '#common/log.ts';
 import type { Any } from '#common/typeurl.ts';
 import type { ContainerStore } from '../containers/store.ts';
@@ -47,7 +47,9 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
     mkdir(tasksDir, { recursive: true, mode: 0o711 }),
     mkdir(socketDir, { recursive: true, mode: 0o711 }),
   ]);
-  const command = new ShimCommand({ address, ttrpcAddress, socketDir, debug: log.isLevelEnabled('debug'), log });
+  const addon = join(dirname(options.shimBinary), 'berth-native.node');
+  const debug = log.isLevelEnabled('debug');
+  const command = new ShimCommand({ address, ttrpcAddress, socketDir, addon, debug, log });
   const reaper = new ShimReaper({ command, address, socketDir, log });
   const runtimes = new RuntimeNames(options);
   const runcRoot = join(stateDir, 'runc');

@@ -14,6 +14,7 @@ describe("a shim's command line", () => {
     address: '/run/d.sock',
     ttrpcAddress: '/run/d.sock.ttrpc',
     socketDir: join(dir, 's'),
+    addon: join(dir, 'berth-native.node'),
     debug: true,
     log: silentLogger(),
   });
