@@ -14,11 +14,12 @@ cd "$(dirname "$0")/.."
 #   busybox-static                   the demo's and the tests' image is made from it
 #   docker-registry                  the loopback registry that images are pulled from
 #   containerd                       ctr, and the daemon that the benchmark compares with
+#   docker.io                        Docker Engine, which the tests run on Berth's core daemon
 #   gcc libc6-dev                    native addon and pause program
 #   ca-certificates openssl          registries over HTTPS, and the certificate of a test's own
 #   util-linux procps tar gzip zstd  mounts, processes and archives in the tests
 packages='runc crun containernetworking-plugins iproute2 iptables busybox-static docker-registry containerd
-  gcc libc6-dev ca-certificates openssl util-linux procps tar gzip zstd'
+  docker.io gcc libc6-dev ca-certificates openssl util-linux procps tar gzip zstd'
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -43,8 +44,9 @@ check_machine() {
 missing_packages() {
   for package in $packages; do
     case $package in
-      # Docker's own containerd.io is an alternative that apt would take away.
+      # Docker's own containerd.io and docker-ce are alternatives that apt would take away.
       containerd) if command -v ctr >/dev/null && command -v containerd >/dev/null; then continue; fi ;;
+      docker.io) if command -v docker >/dev/null && command -v dockerd >/dev/null; then continue; fi ;;
     esac
     status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || printf '%s ' "$package"
@@ -77,6 +79,7 @@ install_packages() {
     for service in containerd docker-registry; do
       case " $missing " in *" $service "*) systemctl disable -q "$service" || true ;; esac
     done
+    case " $missing " in *' docker.io '*) systemctl disable -q docker.service docker.socket || true ;; esac
   fi
 }
 

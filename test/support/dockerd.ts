@@ -1,0 +1,83 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa, type ResultPromise } from 'execa';
+import type { BerthdSuite } from './berthd-suite.ts';
+import { baseLayer } from './busybox-image.ts';
+import { Daemon } from './daemon.ts';
+
+export interface DockerResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const reading = { reject: false, timeout: 60_000, stripFinalNewline: false } as const;
+
+/**
+ * Debian's Docker Engine on the berthd of a suite, in the suite's containerd namespace, with everything it keeps below
+ * the suite's folder. It has no network and touches no iptables rules; containers outlive it (live-restore).
+ */
+export class Dockerd {
+  readonly daemon: Daemon;
+  readonly #env: Readonly<Record<string, string>>;
+
+  private constructor(daemon: Daemon, dir: string) {
+    this.daemon = daemon;
+    this.#env = { DOCKER_HOST: `unix://${daemon.socket}`, DOCKER_CONFIG: join(dir, 'config') };
+  }
+
+  static async start({ dir: suiteDir, berthd, namespace }: BerthdSuite): Promise<Dockerd> {
+    const dir = join(suiteDir, 'docker');
+    mkdirSync(dir, { recursive: true });
+    // The machine's own settings mustn't count.
+    const settings = join(dir, 'daemon.json');
+    writeFileSync(settings, '{}');
+    const socket = join(dir, 'docker.sock');
+    const daemon = await Daemon.start({
+      command: [
+        ...['dockerd', '--config-file', settings, '--host', `unix://${socket}`, '--pidfile', join(dir, 'pid')],
+        ...['--data-root', join(dir, 'data'), '--exec-root', join(dir, 'exec')],
+        ...['--containerd', berthd.socket, '--containerd-namespace', namespace],
+        ...['--containerd-plugins-namespace', `${namespace}-plugins`, '--cgroup-parent', `/${namespace}`],
+        ...['--bridge', 'none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false'],
+        ...['--live-restore', '--storage-driver', 'overlay2'],
+      ],
+      socket,
+      logPath: join(suiteDir, 'logs', 'dockerd.log'),
+    });
+    return new Dockerd(daemon, dir);
+  }
+
+  /** Makes an image of the machine's busybox. */
+  async importBusybox(name: string): Promise<void> {
+    const { stderr, exitCode } = await execa('docker', ['import', '-', name], {
+      ...reading,
+      env: this.#env,
+      input: baseLayer(),
+    });
+    if (exitCode !== 0) throw new Error(`docker import: ${stderr}`);
+  }
+
+  /** Runs a command of the client and returns what it printed, without the last line's end; throws when it fails. */
+  async run(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.try(...args);
+    if (code !== 0) throw new Error(`docker ${args.join(' ')}: exit ${code}\n${stdout}${stderr}`);
+    return stdout.trimEnd();
+  }
+
+  /** Runs a command of the client, whatever its exit code. */
+  async try(...args: readonly string[]): Promise<DockerResult> {
+    const { exitCode = 137, stdout, stderr } = await this.start(...args);
+    return { code: exitCode, stdout, stderr };
+  }
+
+  /** Starts a command of the client, whose stdin stays open. */
+  start(...args: readonly string[]): ResultPromise<typeof reading> {
+    return execa('docker', args, { ...reading, env: this.#env });
+  }
+
+  /** A field of a container by its Go template. */
+  async inspect(container: string, template: string): Promise<string> {
+    return await this.run('inspect', '--format', `{{${template}}}`, container);
+  }
+}
