@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync, zstdCompressSync } from 'node:zlib';
@@ -210,8 +211,10 @@ describe('a bad archive', () => {
 
 it('leaves nothing when the client goes away in the middle of an archive', async () => {
   const controller = new AbortController();
-  const archive = ociArchive(freshImage(), 'example.com/broken-off:1');
-  const wishes = { signal: controller.signal, stallAt: archive.length >> 1 };
+  // The layer it breaks off in must be one that the store can't have yet.
+  const own = randomBytes(1 << 20);
+  const archive = ociArchive(busyboxImage({ files: [{ name: 'own/bytes', data: own }] }), 'example.com/broken-off:1');
+  const wishes = { signal: controller.signal, stallAt: archive.length - own.length / 2 };
   const importing = failure(importArchive(suite.clients, archive, '', wishes));
   const statuses = async () => (await suite.clients.content.listStatuses({})).statuses;
   await waitFor('a part of the archive', async () => (await statuses()).length > 0);
