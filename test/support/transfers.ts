@@ -41,25 +41,40 @@ export async function importArchive(
   return transfer(clients, source, name, wishes);
 }
 
+/** Exports images into an archive. */
+export async function exportArchive(
+  clients: CoreClients,
+  store: Store,
+  options: WireTypes['containerd.types.transfer.ImageExportStream']['in'] = {},
+): Promise<Buffer> {
+  const stream = streamId('export');
+  const received = receiveAll(await openStream(clients, stream));
+  const source = pack('containerd.types.transfer.ImageStore', store);
+  const destination = pack('containerd.types.transfer.ImageExportStream', { ...options, stream });
+  const [bytes] = await Promise.all([received, clients.transfer.transfer({ source, destination })]);
+  return bytes;
+}
+
 /** Sends bytes over one stream and has the daemon send them back over another. */
 export async function echoBytes(clients: CoreClients, bytes: Buffer): Promise<Buffer> {
   const [to, from] = [streamId('import'), streamId('export')];
   await sendBytes(clients, to, bytes, Number.POSITIVE_INFINITY).ready;
-  const back = await openStream(clients, from);
-  const window = 64 * 1024;
-  const received: Buffer[] = [];
-  const listening = (async () => {
-    await back.send(pack('containerd.types.transfer.WindowUpdate', { update: window }));
-    for await (const { value } of back) {
-      const { data } = decode('containerd.types.transfer.Data', value as Buffer);
-      received.push(Buffer.from(data));
-      await back.send(pack('containerd.types.transfer.WindowUpdate', { update: data.length }));
-    }
-  })();
+  const back = receiveAll(await openStream(clients, from));
   const source = pack('containerd.types.transfer.ImageImportStream', { stream: to });
   const destination = pack('containerd.types.transfer.ImageExportStream', { stream: from });
   await clients.transfer.transfer({ source, destination });
-  await listening;
+  return await back;
+}
+
+/** Takes what the daemon sends over a stream, with a window as containerd's client has it. */
+async function receiveAll(stream: Awaited<ReturnType<typeof openStream>>): Promise<Buffer> {
+  const received: Buffer[] = [];
+  await stream.send(pack('containerd.types.transfer.WindowUpdate', { update: 64 * 1024 }));
+  for await (const { value } of stream) {
+    const { data } = decode('containerd.types.transfer.Data', value as Buffer);
+    received.push(Buffer.from(data));
+    await stream.send(pack('containerd.types.transfer.WindowUpdate', { update: data.length }));
+  }
   return Buffer.concat(received);
 }
 

@@ -10,6 +10,7 @@ import type { RegistryClientOptions } from '../registry/registry-client.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import type { ClientStream } from '../streaming/stream.ts';
 import { credentialsFromStream } from './auth-stream.ts';
+import type { ExportRequest } from './export.ts';
 import type { Selection } from './image-graph.ts';
 import type { ImageDestination } from './image-names.ts';
 import type { UnpackChoice } from './image-walk.ts';
@@ -48,6 +49,27 @@ export function archiveStream(any: Any): string {
 /** The id of the stream that an archive goes out on. */
 export function exportStream(any: Any): string {
   return decode(ENDPOINTS.export, any.value).stream;
+}
+
+/** What to write into an archive: this machine's part of each image unless the client names platforms, or all. */
+export function exportChoiceOf(any: Any): Pick<ExportRequest, 'platforms' | 'forDocker' | 'skipNonDistributable'> {
+  const { platforms, allPlatforms, skipCompatibilityManifest, skipNonDistributable } = decode(
+    ENDPOINTS.export,
+    any.value,
+  );
+  const wanted = platforms.length === 0 ? [hostPlatform()] : platforms.map(platformOf);
+  return {
+    platforms: allPlatforms ? [] : wanted,
+    forDocker: !skipCompatibilityManifest,
+    skipNonDistributable,
+  };
+}
+
+/** Names of the images that a transfer begins with. */
+export function sourceNamesOf({ name, extraReferences }: ImageStore__Output): string[] {
+  const prefix = extraReferences.find(({ isPrefix }) => isPrefix);
+  if (prefix) throw new BerthError('unimplemented', `"${prefix.name}": images can't be looked up by prefix`);
+  return [...new Set([name, ...extraReferences.map((reference) => reference.name)])].filter((one) => one !== '');
 }
 
 /** How to reach a registry, as the client wishes it. @throws invalid_argument for an unknown scheme. */

@@ -9,6 +9,7 @@ import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { receiveBytes, sendBytes } from '../streaming/byte-stream.ts';
 import type { ClientStream } from '../streaming/stream.ts';
 import type { StreamManager } from '../streaming/stream-manager.ts';
+import { exportImages } from './export.ts';
 import { importImages } from './import.ts';
 import { Progress } from './progress.ts';
 import { type PullParts, pullImage } from './pull.ts';
@@ -18,9 +19,11 @@ import {
   decodeRegistry,
   destinationOf,
   endpointOf,
+  exportChoiceOf,
   exportStream,
   registryOptions,
   selectionOf,
+  sourceNamesOf,
   unpacksOf,
 } from './requests.ts';
 import { tagImage } from './tag.ts';
@@ -72,6 +75,7 @@ function transferBetween(parts: TransferServiceParts, source: Any, destination: 
   const pair = `${endpointOf(source)} to ${endpointOf(destination)}`;
   if (pair === 'registry to images') return (call) => pull(parts, source, destination, call);
   if (pair === 'archive to images') return (call) => importArchive(parts, source, destination, call);
+  if (pair === 'images to export') return (call) => exportArchive(parts, source, destination, call);
   if (pair === 'archive to export') return (call) => echo(parts, source, destination, call);
   if (pair === 'images to images') return (call) => tag(parts, source, destination, call);
   const message = `a transfer from ${source.type_url} to ${destination.type_url} is not supported`;
@@ -103,6 +107,13 @@ async function importArchive(parts: TransferServiceParts, source: Any, destinati
     selection: selectionOf(target),
     unpacks: unpacksOf(target, parts.snapshotterNamed),
   });
+}
+
+async function exportArchive(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
+  using to = closedAfterUse(parts.streams.get(call.ns, exportStream(destination)));
+  const names = sourceNamesOf(decodeImages(source));
+  const archive = exportImages(parts, { ...call, names, ...exportChoiceOf(destination) });
+  await sendBytes(to.stream, archive, call.signal);
 }
 
 /** Hands the bytes of one stream on to another as they are: clients try out their streams with it. */
