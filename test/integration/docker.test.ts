@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
@@ -28,9 +28,7 @@ afterEach(async ({ task }) => {
 });
 
 afterAll(async () => {
-  await docker.daemon.stop();
-  // Each run of dockerd leaves a socket of its network library.
-  rmSync(join(suite.dir, 'docker', 'exec', 'libnetwork'), { recursive: true });
+  await docker[Symbol.asyncDispose]();
   await expectNoLeaks(scope, clean);
 });
 
@@ -159,13 +157,23 @@ describe('Docker Engine, on the core daemon', () => {
   it('keeps its containers through a kill -9 of the core daemon', async () => {
     await background('survivor', 'i=0; while [ ! -e /end ]; do i=$((i+1)); echo $i; sleep 0.05; done; exit 8');
     await background('busy', 'while :; do :; done', '--memory', '64m');
-    await suite.berthd.daemon.restartAfterKill9();
+    await background('ending', 'while [ ! -e /end ]; do sleep 0.05; done; exit 9');
+    await background('again', 'echo run; sleep 1000', '--restart', 'always');
+    const ending = await docker.inspect('ending', '.State.Pid');
+    const again = await docker.inspect('again', '.State.Pid');
+    await suite.berthd.daemon.kill9();
+    writeFileSync(`/proc/${ending}/root/end`, '');
+    process.kill(Number(again), 'SIGKILL');
+    await waitFor('both to end', () => !existsSync(`/proc/${ending}`) && !existsSync(`/proc/${again}`));
+    await suite.berthd.daemon.start();
     // Its client of berthd tries again after some seconds only.
     await waitFor('Docker to reach berthd', async () => (await docker.try('exec', 'survivor', 'true')).code === 0);
     const stats = await docker.run('stats', '--no-stream', '--format', '{{.MemUsage}}', 'busy');
     expect(stats).toMatch(/ \/ 64MiB$/);
     await docker.run('exec', 'survivor', 'touch', '/end');
     expect(await docker.run('wait', 'survivor')).toBe('8');
+    expect(await exitCode('ending')).toBe(9);
+    await waitFor('the second run', async () => (await docker.run('logs', 'again')) === 'run\nrun');
     const lines = (await docker.run('logs', 'survivor')).split('\n').map(Number);
     expect(lines).toEqual(lines.map((_, index) => index + 1));
   });

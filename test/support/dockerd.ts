@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa, type ResultPromise } from 'execa';
 import type { BerthdSuite } from './berthd-suite.ts';
@@ -17,12 +17,17 @@ const reading = { reject: false, timeout: 60_000, stripFinalNewline: false } as 
  * Debian's Docker Engine on the berthd of a suite, in the suite's containerd namespace, with everything it keeps below
  * the suite's folder. It has no network and touches no iptables rules; containers outlive it (live-restore).
  */
-export class Dockerd {
+export class Dockerd implements AsyncDisposable {
   readonly daemon: Daemon;
+  readonly #dir: string;
   readonly #env: Readonly<Record<string, string>>;
+  /** What it makes outside of its folder, wherever that is, and the machine didn't have before. */
+  readonly #strays: readonly string[];
 
-  private constructor(daemon: Daemon, dir: string) {
+  private constructor(daemon: Daemon, dir: string, strays: readonly string[]) {
     this.daemon = daemon;
+    this.#dir = dir;
+    this.#strays = strays;
     this.#env = { DOCKER_HOST: `unix://${daemon.socket}`, DOCKER_CONFIG: join(dir, 'config') };
   }
 
@@ -33,6 +38,7 @@ export class Dockerd {
     const settings = join(dir, 'daemon.json');
     writeFileSync(settings, '{}');
     const socket = join(dir, 'docker.sock');
+    const strays = ['/etc/docker/key.json', '/run/docker/plugins', '/run/docker'].filter((path) => !existsSync(path));
     const daemon = await Daemon.start({
       command: [
         ...['dockerd', '--config-file', settings, '--host', `unix://${socket}`, '--pidfile', join(dir, 'pid')],
@@ -45,7 +51,7 @@ export class Dockerd {
       socket,
       logPath: join(suiteDir, 'logs', 'dockerd.log'),
     });
-    return new Dockerd(daemon, dir);
+    return new Dockerd(daemon, dir, strays);
   }
 
   /** Makes an image of the machine's busybox. */
@@ -79,5 +85,14 @@ export class Dockerd {
   /** A field of a container by its Go template. */
   async inspect(container: string, template: string): Promise<string> {
     return await this.run('inspect', '--format', `{{${template}}}`, container);
+  }
+
+  /** Stops it, and removes what it leaves lying about. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.daemon.stop();
+    // Each of its runs leaves a socket of its network library.
+    for (const path of [join(this.#dir, 'exec', 'libnetwork'), ...this.#strays]) {
+      rmSync(path, { recursive: true, force: true });
+    }
   }
 }

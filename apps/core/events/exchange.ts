@@ -6,6 +6,7 @@ import { encode } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
 import { eventField } from './event-fields.ts';
 import type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
+import { MissedExits } from './missed-exits.ts';
 import { Subscription } from './subscription.ts';
 import { validateTopic } from './topic.ts';
 
@@ -14,10 +15,11 @@ export type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
 /** Events a subscriber may lag behind: some 50 pods starting at once, many times over, at about 300 bytes each. */
 const QUEUE_LIMIT = 16_384;
 
-/** The daemon's events, from every publisher to every subscriber, in the order they were published. Nothing is stored. */
+/** The daemon's events, from every publisher to every subscriber, in the order they were published. Nothing is stored, but see MissedExits. */
 export class EventExchange implements EventPublisher, EventSubscriber {
   readonly #subscriptions = new Set<Subscription>();
   readonly #queueLimit: number;
+  readonly #missedExits = new MissedExits();
 
   constructor(options: { queueLimit?: number } = {}) {
     this.#queueLimit = options.queueLimit ?? QUEUE_LIMIT;
@@ -34,6 +36,7 @@ export class EventExchange implements EventPublisher, EventSubscriber {
   forward(envelope: Envelope): void {
     validateIdentifier(envelope.namespace, 'namespace of an event');
     validateTopic(envelope.topic);
+    this.#missedExits.note(envelope);
     for (const subscription of this.#subscriptions) subscription.offer(envelope);
   }
 
@@ -47,6 +50,7 @@ export class EventExchange implements EventPublisher, EventSubscriber {
     this.#subscriptions.add(subscription);
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted) subscription.end();
+    for (const envelope of this.#missedExits.list()) subscription.offer(envelope);
     return subscription;
   }
 

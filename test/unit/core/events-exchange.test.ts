@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { BerthError } from '#common/errors.ts';
 import { encode } from '#common/wire/codec.ts';
+import { eventField } from '../../../apps/core/events/event-fields.ts';
+import type { Envelope } from '../../../apps/core/events/events.ts';
 import { EventExchange } from '../../../apps/core/events/exchange.ts';
 
 const exit = { containerId: 'web', id: 'exec-1', pid: 12, exitStatus: 3 };
@@ -42,6 +44,21 @@ describe('event exchange', () => {
     const subscription = exchange.subscribe([]);
     exchange.publish('default', '/in/time', 't', new Uint8Array());
     expect((await subscription.next()).value?.topic).toBe('/in/time');
+  });
+
+  it('tells late subscribers of the ends of tasks that an earlier daemon created, and of no others', async () => {
+    const exchange = new EventExchange();
+    exchange.publishTyped('default', '/tasks/create', 'containerd.events.TaskCreate', { containerId: 'new' });
+    for (const containerId of ['old', 'new']) publishExit(exchange, 'default', containerId);
+    publishExit(exchange, 'other', 'new');
+    const filters = ['namespace==default'];
+    const subscriptions = [exchange.subscribe(filters), exchange.subscribe(filters)];
+    exchange.publish('default', '/in/time', 't', new Uint8Array());
+    for (const subscription of subscriptions) {
+      const { value } = await subscription.next();
+      expect(eventField(value as Envelope, ['event', 'container_id'])).toBe('old');
+      expect((await subscription.next()).value?.topic).toBe('/in/time');
+    }
   });
 
   it('ends a subscription when its signal aborts, also one that is being read', async () => {
