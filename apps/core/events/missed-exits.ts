@@ -28,9 +28,17 @@ export class MissedExits {
   /** Takes note of an event that is being published. */
   note(envelope: Envelope): void {
     if (this.#isOver()) return;
-    if (envelope.topic === '/tasks/create') this.#created.add(taskOf(envelope));
-    else if (envelope.topic === '/tasks/exit' && !this.#created.has(taskOf(envelope)) && this.#kept.length < LIMIT)
-      this.#kept.push(envelope);
+    switch (envelope.topic) {
+      case '/tasks/create':
+        this.#created.add(taskOf(envelope));
+        return;
+      case '/tasks/exit':
+        if (!this.#created.has(taskOf(envelope)) && this.#kept.length < LIMIT) this.#kept.push(envelope);
+        return;
+      case '/tasks/delete':
+        // Whoever deletes a task knows that it has ended.
+        this.#kept = this.#kept.filter((exit) => taskOf(exit) !== taskOf(envelope));
+    }
   }
 
   /** What a new subscriber is to hear first. */
