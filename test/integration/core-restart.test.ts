@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { packJson, typeUrls } from '#common/typeurl.ts';
@@ -7,6 +6,7 @@ import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
 import { alive, createContainer, Output, processOf, removeContainer } from '../support/container.ts';
 import { expectNoLeaks, type LeakScope, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
+import { shimProcesses } from '../support/shim-processes.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();
@@ -43,17 +43,7 @@ async function remove(id: string, output: Output): Promise<void> {
 
 /** Shims of this suite: process ids by container id. */
 function shims(): Map<string, number> {
-  const found = new Map<string, number>();
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      const id = args[args.indexOf('-id') + 1];
-      if (args[0]?.includes('containerd-shim') && args.includes(suite.namespace) && id) found.set(id, Number(pid));
-    } catch {
-      // It has ended since the listing.
-    }
-  }
-  return found;
+  return new Map(shimProcesses(suite.namespace).map(({ id, pid }) => [id, pid]));
 }
 
 describe('after a kill -9 of the core daemon', () => {

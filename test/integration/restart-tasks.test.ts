@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
@@ -6,6 +6,7 @@ import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
 import { alive, createContainer, removeContainer } from '../support/container.ts';
 import { expectNoLeaks, type LeakScope, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
+import { shimProcesses } from '../support/shim-processes.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();
@@ -26,17 +27,9 @@ const bundleOf = (id: string) => join(suite.berthd.state, 'io.containerd.runtime
 
 /** Ids of the containers whose shims are alive. */
 function shims(): string[] {
-  const ids: string[] = [];
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      const id = args[args.indexOf('-id') + 1];
-      if (args[0]?.includes('containerd-shim') && args.includes(suite.namespace) && id) ids.push(id);
-    } catch {
-      // It has ended since the listing.
-    }
-  }
-  return ids.sort();
+  return shimProcesses(suite.namespace)
+    .map(({ id }) => id)
+    .sort();
 }
 
 async function tasksNow(): Promise<string[]> {
@@ -175,10 +168,8 @@ describe('a kill -9 of the core daemon', () => {
 });
 
 function killShim(id: string, signal: NodeJS.Signals = 'SIGKILL'): void {
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    const command = existsSync(`/proc/${pid}/cmdline`) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : '';
-    const args = command.split('\0');
-    if (args.includes(suite.namespace) && args[args.indexOf('-id') + 1] === id) process.kill(Number(pid), signal);
+  for (const shim of shimProcesses(suite.namespace)) {
+    if (shim.id === id) process.kill(shim.pid, signal);
   }
 }
 

@@ -1,0 +1,25 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+export interface ShimProcess {
+  readonly pid: number;
+  /** Of the container. */
+  readonly id: string;
+}
+
+/** The living shims of a containerd namespace. */
+export function shimProcesses(namespace: string): ShimProcess[] {
+  return readdirSync('/proc').flatMap((name) => {
+    const args = /^\d+$/.test(name) ? argsOf(name) : [];
+    const id = args[args.indexOf('-id') + 1];
+    return args[0]?.includes('containerd-shim') && args.includes(namespace) && id ? [{ pid: Number(name), id }] : [];
+  });
+}
+
+function argsOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    // It has ended since the listing.
+    return [];
+  }
+}
