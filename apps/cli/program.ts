@@ -1,5 +1,6 @@
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { messageOf } from '#common/errors.ts';
+import { hasErrno } from '#common/node-error.ts';
 import { defaultPaths } from '#common/paths.ts';
 import { version } from '#common/version.ts';
 import { demo } from './demo/demo.ts';
@@ -15,8 +16,24 @@ import { namespaceVerbs } from './verbs/namespaces.ts';
 import { snapshotVerbs } from './verbs/snapshots.ts';
 import { taskVerbs } from './verbs/tasks.ts';
 
-/** The command line of `berth`. Parsing it throws a CommanderError where it isn't understood. */
-export function createProgram(): Command {
+/** For a command line that isn't understood. */
+const usageExitCode = 2;
+
+/** Does what the command line says. */
+export async function runProgram(): Promise<void> {
+  // A reader such as `head` that has seen enough is no failure.
+  process.stdout.on('error', (error) => process.exit(hasErrno(error, 'EPIPE') ? 0 : 1));
+  try {
+    await createProgram().parseAsync();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // commander has written what is wrong; its zero is for --help and --version.
+    process.exitCode = error.exitCode === 0 ? 0 : usageExitCode;
+  }
+}
+
+/** Parsing throws a CommanderError where the command line isn't understood. */
+function createProgram(): Command {
   const program = new Command('berth')
     .description("Operator's tool of the Berth container runtime")
     .version(version)

@@ -1,4 +1,4 @@
-import { BerthError } from '#common/errors.ts';
+import { BerthError, messageOf } from '#common/errors.ts';
 import { isLive } from '#common/grpc/socket.ts';
 import { type Core, connectCore } from './core.ts';
 import { type Column, formatTable } from './output/table.ts';
@@ -48,7 +48,7 @@ export class Session implements Disposable {
         await work(name);
         done.push(name);
       } catch (error) {
-        errors.push(error);
+        errors.push(BerthError.from(error, messageOf(error).includes(name) ? undefined : name));
       }
     }
     if (done.length > 0) this.print(() => done.map((name) => `${did} ${name}`).join('\n'), { [did]: done });

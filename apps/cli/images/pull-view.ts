@@ -19,15 +19,17 @@ export async function drawPull({ name, finalEvents, layersOf, pull }: DrawnPull)
   const progress = new TransferProgress();
   const watchers = new Map<string, (state: BlobState) => void>();
   const layers = Promise.withResolvers<readonly string[]>();
+  let found: Promise<readonly string[]> | undefined;
   const pulled = pull((message) => {
     const state = progress.add(message);
     watchers.get(message.name)?.(state);
     if (message.name.startsWith(manifestPrefix) && ['complete', 'already exists'].includes(message.event)) {
       // Without the names of the layers the pull goes on as well, undrawn.
-      layersOf(message.name.slice(manifestPrefix.length), state.total).then(layers.resolve, () => layers.resolve([]));
+      found ??= layersOf(message.name.slice(manifestPrefix.length), state.total).catch(() => []);
+      layers.resolve(found);
     }
   });
-  pulled.then(() => layers.resolve([]), layers.reject);
+  pulled.then(() => layers.resolve(found ?? []), layers.reject);
 
   const follow = (digest: string, show: (text: string) => void): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -3,14 +3,16 @@ import type { Command } from 'commander';
 import { isCode } from '#common/errors.ts';
 import { sortedBy, timeOf } from '../output/facts.ts';
 import { type Act, advised, type Session } from '../session.ts';
-import { parseSignal } from './arguments.ts';
+import { type ExecOptions, execInTask } from '../tasks/exec.ts';
+import { type RunOptions, runContainer } from '../tasks/run.ts';
+import { labelOption, parseSignal, parseUserOption, snapshotterOption } from './arguments.ts';
 
 const advice = { not_found: 'see "berth tasks list"' };
 /** A process in the kernel's hands may never end; then the caller hears of it. */
 const endTimeoutMs = 10_000;
 
 /** `berth tasks …` */
-export function taskVerbs(program: Command, act: Act): Command {
+export function taskVerbs(program: Command, act: Act): void {
   const group = program.command('tasks').alias('task').description('running containers');
 
   group
@@ -41,7 +43,33 @@ export function taskVerbs(program: Command, act: Act): Command {
       act((session) => session.each('removed', ids, (id) => removeTask(session, id, force))),
     );
 
-  return group;
+  withProcessOptions(group.command('run <image> <id> [args...]'))
+    .description('make a container of an image and run it; put -- before a command with flags')
+    .option('-d, --detach', 'leave it running, without its output')
+    .option('--rm', 'remove the container when it has ended')
+    .option('--host-network', "use the host's network instead of none")
+    .option('--runtime <name>', 'the runtime', 'io.containerd.runc.v2')
+    .addOption(snapshotterOption())
+    .addOption(labelOption())
+    .action((image: string, id: string, args: string[], options: RunOptions) =>
+      act((session) => runContainer(session, image, id, args, options)),
+    );
+
+  withProcessOptions(group.command('exec <id> <args...>'))
+    .description('run a further process in a container; put -- before a command with flags')
+    .action((id: string, args: string[], options: ExecOptions) =>
+      act((session) => execInTask(session, id, args, options)),
+    );
+}
+
+function withProcessOptions(command: Command): Command {
+  const collect = (entry: string, before: readonly string[]) => [...before, entry];
+  return command
+    .option('-i, --interactive', 'hand standard input through')
+    .option('-t, --tty', 'give it a terminal, and hand ours through')
+    .option('-e, --env <key=value>', 'a variable; can be given several times', collect, [])
+    .option('--cwd <dir>', 'its working directory')
+    .option('-u, --user <uid[:gid]>', 'its user', parseUserOption);
 }
 
 async function list(session: Session): Promise<void> {
