@@ -5,9 +5,10 @@ import { finished } from 'node:stream/promises';
 import { BerthError } from '#common/errors.ts';
 import { type Descriptor, type Index, type Manifest, mediaTypes } from '#common/oci/image.ts';
 import { archiveEnd, fileFrame } from '#common/oci/tar-writer.ts';
+import { ifFound } from '../if-found.ts';
 import { write } from '../output/write.ts';
 import type { Session } from '../session.ts';
-import { findImage, ifFound, isIndex, manifestOf, readDocument, type StoredImage } from './image-content.ts';
+import { findImage, isIndex, manifestOf, readDocument, type StoredImage } from './image-content.ts';
 
 /** An image's entry in the archive's index, and all blobs below it. */
 interface Part {

@@ -3,6 +3,7 @@ import { type Descriptor, type ImageConfig, type Index, type Manifest, mediaType
 import { architecture } from '#common/oci/image-archive.ts';
 import { normalizeReference } from '#common/reference.ts';
 import type { Image__Output } from '#proto/containerd/services/images/v1/Image.ts';
+import { ifFound } from '../if-found.ts';
 import { advised, type Session } from '../session.ts';
 
 /** Documents of images are small; a bigger one isn't one. */
@@ -78,16 +79,6 @@ export async function readDocument<T>(session: Session, { digest, size }: Descri
     return JSON.parse(Buffer.concat(pieces).toString()) as T;
   } catch (error) {
     throw BerthError.from(error, `${digest} is no JSON`);
-  }
-}
-
-/** undefined where there is nothing. */
-export async function ifFound<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    if (isCode(error, 'not_found')) return undefined;
-    throw error;
   }
 }
 

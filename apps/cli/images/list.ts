@@ -1,7 +1,8 @@
+import { ifFound } from '../if-found.ts';
 import { sortedBy, timeOf } from '../output/facts.ts';
 import { formatAge, formatSize, shortDigest } from '../output/format.ts';
 import type { Session } from '../session.ts';
-import { ifFound, manifestOf, type StoredImage, storedImage } from './image-content.ts';
+import { manifestOf, type StoredImage, storedImage } from './image-content.ts';
 
 /** `berth images list` */
 export async function listImages(session: Session, filters: readonly string[]): Promise<void> {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import { packJson, typeUrls, unpackJson } from '#common/typeurl.ts';
-import { ifFound } from '../images/image-content.ts';
+import { ifFound } from '../if-found.ts';
 import { advised, type Session } from '../session.ts';
 import type { UserChoice } from '../verbs/arguments.ts';
 import { recordOf } from '../verbs/containers.ts';

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { BerthError } from '#common/errors.ts';
 import type { Container__Output } from '#proto/containerd/services/containers/v1/Container.ts';
 import type { Any__Output } from '#proto/google/protobuf/Any.ts';
-import { ifFound } from '../images/image-content.ts';
+import { ifFound } from '../if-found.ts';
 import { sortedBy, timeOf } from '../output/facts.ts';
 import { formatAge } from '../output/format.ts';
 import { type Act, advised, type Session } from '../session.ts';
