@@ -82,6 +82,15 @@ describe('Docker Engine, on the core daemon', () => {
     await expectNoLeaks(scope, clean);
   });
 
+  it('sees nothing of other namespaces, nor they of it', async () => {
+    await background('own', forever);
+    const others = new Ctr(suite.berthd.socket, `${suite.namespace}-pods`, suite.dir);
+    await others.run('containers', 'create', '--rootfs', suite.dir, 'pod', 'true');
+    expect(await others.table('containers', 'ls')).toEqual([['pod', '-', 'io.containerd.runc.v2']]);
+    expect(await docker.run('ps', '--all', '--format', '{{.Names}}')).toBe('own');
+    await others.run('containers', 'rm', 'pod');
+  });
+
   it('freezes a container and thaws it', async () => {
     await background('frozen', forever);
     await docker.run('pause', 'frozen');
