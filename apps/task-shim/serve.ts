@@ -1,7 +1,7 @@
 import { BerthError, messageOf } from '#common/errors.ts';
 import { close, prctlSubreaper, writeAll } from '#common/native/index.ts';
+import { readinessFd, readyMessage } from '#common/shim-serve.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
-import { readinessFd, ready } from './bootstrap.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
 import { EventForwarder } from './events.ts';
@@ -27,7 +27,7 @@ export async function serve(line: CommandLine): Promise<void> {
     writeAll(readinessFd, Buffer.from(messageOf(error)));
     process.exit(1);
   }
-  writeAll(readinessFd, Buffer.from(ready));
+  writeAll(readinessFd, Buffer.from(readyMessage));
   close(readinessFd);
 }
 

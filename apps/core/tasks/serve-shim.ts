@@ -2,21 +2,8 @@ import { Socket } from 'node:net';
 import type { Child, Children } from '#common/child/children.ts';
 import { BerthError } from '#common/errors.ts';
 import { close, pipe, setNonblock } from '#common/native/index.ts';
+import { leanEnvironment, readyMessage } from '#common/shim-serve.ts';
 import { moveToCgroup } from './shim-cgroup.ts';
-
-/** What our own shim writes on descriptor 3 once it listens; anything else is its complaint. */
-const READY = 'ready';
-
-/**
- * The environment that keeps an idle shim small: no just-in-time compiler and no helper threads of JavaScriptCore
- * (read by Bun as BUN_JSC_…). `start` gives it to the shim it makes; here we stand in for `start`.
- */
-const LEAN = {
-  BUN_JSC_useJIT: '0',
-  BUN_JSC_numberOfGCMarkers: '1',
-  BUN_JSC_useConcurrentGC: '0',
-  BUN_GC_TIMER_DISABLE: '1',
-};
 
 export interface ServeOptions {
   /** The shim's absolute path, then its arguments. */
@@ -45,13 +32,13 @@ export async function serveShim(children: Children, options: ServeOptions): Prom
   try {
     try {
       const fds = ['null', 'null', 'null', writeEnd] as const;
-      child = children.start(argv, { cwd, env: { ...env, ...LEAN }, fds });
+      child = children.start(argv, { cwd, env: { ...env, ...leanEnvironment }, fds });
       if (cgroup !== '') moveToCgroup(child.pid, cgroup);
     } finally {
       close(writeEnd);
     }
     const said = await textOf(readiness, signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
-    if (said !== READY) throw new BerthError('internal', said || 'it ended before it was ready');
+    if (said !== readyMessage) throw new BerthError('internal', said || 'it ended before it was ready');
   } catch (error) {
     child?.kill();
     throw BerthError.from(error, `shim ${argv[0]}`);
