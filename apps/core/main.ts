@@ -1,16 +1,22 @@
 import { flushCompileCache } from 'node:module';
+import { reloadOnHangup } from '#common/config/reload.ts';
 import { messageOf } from '#common/errors.ts';
 import { createLogger } from '#common/log.ts';
 import { readConfig } from './config.ts';
 import { startDaemon } from './daemon.ts';
-import { reloadOnHangup } from './reload.ts';
 
 const args = process.argv.slice(2);
 try {
   const config = await readConfig(args);
   const log = createLogger({ name: 'berthd', level: config.logLevel });
   process.umask(0o022);
-  reloadOnHangup(args, config, log);
+  reloadOnHangup({
+    running: config,
+    read: () => readConfig(args),
+    levelOf: ({ logLevel }) => logLevel,
+    levelKey: 'logLevel',
+    log,
+  });
   const stop = Promise.withResolvers<NodeJS.Signals>();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.resolve(signal));
   await using _daemon = await startDaemon(config, log);

@@ -1,15 +1,21 @@
+import { reloadOnHangup } from '#common/config/reload.ts';
 import { messageOf } from '#common/errors.ts';
 import { createLogger } from '#common/log.ts';
 import { readConfig } from './config.ts';
 import { startDaemon } from './daemon.ts';
-import { reloadOnHangup } from './reload.ts';
 
 const args = process.argv.slice(2);
 try {
   const config = await readConfig(args);
   const log = createLogger({ name: 'berth-cri', level: config.log.level });
   process.umask(0o022);
-  reloadOnHangup(args, config, log);
+  reloadOnHangup({
+    running: config,
+    read: () => readConfig(args),
+    levelOf: (config) => config.log.level,
+    levelKey: 'log',
+    log,
+  });
   const stop = new AbortController();
   const stopped = Promise.withResolvers<NodeJS.Signals>();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
