@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '#common/atomic-file.ts';
 import { BerthError } from '#common/errors.ts';
+import { makeDirectories } from '#common/make-directories.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { CniResult } from './result.ts';
 
@@ -28,7 +29,7 @@ export class ResultCache {
   }
 
   async write(attachment: CachedAttachment): Promise<void> {
-    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    makeDirectories(this.#dir, 0o700);
     const { networkName, containerId, ifName } = attachment;
     await writeAtomic(join(this.#dir, `${networkName}-${containerId}-${ifName}`), JSON.stringify(attachment), {
       mode: 0o600,
