@@ -2,6 +2,7 @@ import { BerthError, messageOf } from '#common/errors.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
 import { timestampFromDate } from '#common/timestamp.ts';
 import type { TtrpcServer } from '#common/ttrpc/server.ts';
+import { taskMethods } from '#common/ttrpc/task-methods.ts';
 import { decode, encode } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
 import { Container, type ShimContext } from './container.ts';
@@ -10,27 +11,10 @@ import type { TaskProcess } from './process.ts';
 /** Both versions have the same messages; only the name of the package differs. */
 const serviceNames = ['containerd.task.v2.Task', 'containerd.task.v3.Task'] as const;
 
-const messages = {
-  State: ['containerd.task.v2.StateRequest', 'containerd.task.v2.StateResponse'],
-  Create: ['containerd.task.v2.CreateTaskRequest', 'containerd.task.v2.CreateTaskResponse'],
-  Start: ['containerd.task.v2.StartRequest', 'containerd.task.v2.StartResponse'],
-  Delete: ['containerd.task.v2.DeleteRequest', 'containerd.task.v2.DeleteResponse'],
-  Pids: ['containerd.task.v2.PidsRequest', 'containerd.task.v2.PidsResponse'],
-  Pause: ['containerd.task.v2.PauseRequest', 'google.protobuf.Empty'],
-  Resume: ['containerd.task.v2.ResumeRequest', 'google.protobuf.Empty'],
-  Kill: ['containerd.task.v2.KillRequest', 'google.protobuf.Empty'],
-  Exec: ['containerd.task.v2.ExecProcessRequest', 'google.protobuf.Empty'],
-  ResizePty: ['containerd.task.v2.ResizePtyRequest', 'google.protobuf.Empty'],
-  CloseIO: ['containerd.task.v2.CloseIORequest', 'google.protobuf.Empty'],
-  Update: ['containerd.task.v2.UpdateTaskRequest', 'google.protobuf.Empty'],
-  Wait: ['containerd.task.v2.WaitRequest', 'containerd.task.v2.WaitResponse'],
-  Connect: ['containerd.task.v2.ConnectRequest', 'containerd.task.v2.ConnectResponse'],
-  Shutdown: ['containerd.task.v2.ShutdownRequest', 'google.protobuf.Empty'],
-} as const;
-
-type Method = keyof typeof messages;
-type Request<M extends Method> = WireTypes[(typeof messages)[M][0]]['out'];
-type Response<M extends Method> = WireTypes[(typeof messages)[M][1]]['in'];
+/** Checkpoint and Stats stay unimplemented: the daemon reads cgroups itself. */
+type Method = Exclude<keyof typeof taskMethods, 'Checkpoint' | 'Stats'>;
+type Request<M extends Method> = WireTypes[(typeof taskMethods)[M][0]]['out'];
+type Response<M extends Method> = WireTypes[(typeof taskMethods)[M][1]]['in'];
 type Task = { readonly [M in Method]: (request: Request<M>) => Promise<Response<M>> | Response<M> };
 
 /** What the service asks of the program around it. */
@@ -62,15 +46,14 @@ export class TaskService {
     return this.#creating.size === 0 && [...this.#containers.values()].every(({ init }) => init.exit !== undefined);
   }
 
-  /** Checkpoint and Stats stay unimplemented: the daemon reads cgroups itself. */
   register(server: TtrpcServer): void {
     for (const name of serviceNames) {
-      for (const method of Object.keys(messages) as Method[]) this.#handle(server, name, method);
+      for (const method of Object.keys(this.#methods) as Method[]) this.#handle(server, name, method);
     }
   }
 
   #handle<M extends Method>(server: TtrpcServer, service: string, method: M): void {
-    const [requestType, responseType] = messages[method];
+    const [requestType, responseType] = taskMethods[method];
     const call = this.#methods[method] as (request: Request<M>) => Promise<Response<M>> | Response<M>;
     const { log } = this.#context;
     server.handle(service, method, async (payload) => {

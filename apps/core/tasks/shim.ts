@@ -1,33 +1,13 @@
 import { isCode } from '#common/errors.ts';
 import { TtrpcClient } from '#common/ttrpc/client.ts';
-import { decode, encode, type MessageName } from '#common/wire/codec.ts';
+import { taskMethods } from '#common/ttrpc/task-methods.ts';
+import { decode, encode } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
 import { type Bootstrap, socketPathOf } from './bootstrap.ts';
 
-/** Methods of the task service with their messages; version 2 and 3 differ in the package's name only. */
-const methods = {
-  State: ['containerd.task.v2.StateRequest', 'containerd.task.v2.StateResponse'],
-  Create: ['containerd.task.v2.CreateTaskRequest', 'containerd.task.v2.CreateTaskResponse'],
-  Start: ['containerd.task.v2.StartRequest', 'containerd.task.v2.StartResponse'],
-  Delete: ['containerd.task.v2.DeleteRequest', 'containerd.task.v2.DeleteResponse'],
-  Pids: ['containerd.task.v2.PidsRequest', 'containerd.task.v2.PidsResponse'],
-  Pause: ['containerd.task.v2.PauseRequest', 'google.protobuf.Empty'],
-  Resume: ['containerd.task.v2.ResumeRequest', 'google.protobuf.Empty'],
-  Checkpoint: ['containerd.task.v2.CheckpointTaskRequest', 'google.protobuf.Empty'],
-  Kill: ['containerd.task.v2.KillRequest', 'google.protobuf.Empty'],
-  Exec: ['containerd.task.v2.ExecProcessRequest', 'google.protobuf.Empty'],
-  ResizePty: ['containerd.task.v2.ResizePtyRequest', 'google.protobuf.Empty'],
-  CloseIO: ['containerd.task.v2.CloseIORequest', 'google.protobuf.Empty'],
-  Update: ['containerd.task.v2.UpdateTaskRequest', 'google.protobuf.Empty'],
-  Wait: ['containerd.task.v2.WaitRequest', 'containerd.task.v2.WaitResponse'],
-  Stats: ['containerd.task.v2.StatsRequest', 'containerd.task.v2.StatsResponse'],
-  Connect: ['containerd.task.v2.ConnectRequest', 'containerd.task.v2.ConnectResponse'],
-  Shutdown: ['containerd.task.v2.ShutdownRequest', 'google.protobuf.Empty'],
-} as const satisfies Record<string, readonly [MessageName, MessageName]>;
-
-export type ShimMethod = keyof typeof methods;
-export type ShimRequest<M extends ShimMethod> = WireTypes[(typeof methods)[M][0]]['in'];
-export type ShimResponse<M extends ShimMethod> = WireTypes[(typeof methods)[M][1]]['out'];
+export type ShimMethod = keyof typeof taskMethods;
+export type ShimRequest<M extends ShimMethod> = WireTypes[(typeof taskMethods)[M][0]]['in'];
+export type ShimResponse<M extends ShimMethod> = WireTypes[(typeof taskMethods)[M][1]]['out'];
 
 export interface CallOptions {
   readonly timeoutMs?: number;
@@ -81,7 +61,7 @@ export class Shim implements AsyncDisposable {
     request: ShimRequest<M>,
     options: CallOptions = {},
   ): Promise<ShimResponse<M>> {
-    const [requestType, responseType] = methods[method];
+    const [requestType, responseType] = taskMethods[method];
     const payload = encode(requestType, request);
     const answer = await this.#send(method, payload, options);
     return decode(responseType, answer) as ShimResponse<M>;
