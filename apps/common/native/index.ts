@@ -91,10 +91,16 @@ export interface Native {
   /** Extended attributes of the path itself, symlinks not followed. */
   lsetxattr(path: string, name: string, value: Buffer, flags: number): void;
   /** null when the attribute isn't there. */
-  lgetxattr(path: string, name: string): Buffer | null;
-  llistxattr(path: string): string[];
+  lgetxattr(path: string | Buffer, name: string): Buffer | null;
+  llistxattr(path: string | Buffer): string[];
   /** Changes the whole process's root, and its working directory to it: for short-lived children. */
   chroot(path: string): void;
+
+  /**
+   * Gives the calling thread a mount namespace, and with it a root and working directory, of its own: for short-lived
+   * children that from then on make synchronous calls only. What they mount goes with them.
+   */
+  unshareMounts(): void;
 
   /**
    * mount(2). With `cwd`, relative paths in `source`, `target` and `data` start there (a thread of its own does
@@ -227,6 +233,7 @@ export const {
   lgetxattr,
   llistxattr,
   chroot,
+  unshareMounts,
   mount,
   umount,
   bindIdmapped,

@@ -81,7 +81,23 @@ static napi_value fail(napi_env env, const char *syscall_name, const char *path)
 static void free_string(char **text) { free(*text); }
 #define AUTO_STRING __attribute__((cleanup(free_string))) char *
 
+/* A path may come as bytes: not every name is valid UTF-8. */
+static char *get_bytes(napi_env env, napi_value value) {
+  void *data = NULL;
+  size_t length = 0;
+  napi_get_buffer_info(env, value, &data, &length);
+  if (memchr(data, 0, length) != NULL) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", "a path must not contain NUL");
+    return NULL;
+  }
+  char *text = strndup(data, length);
+  if (text == NULL) fail_with(env, ENOMEM, "malloc", NULL);
+  return text;
+}
+
 static char *get_string(napi_env env, napi_value value) {
+  bool bytes = false;
+  if (napi_is_buffer(env, value, &bytes) == napi_ok && bytes) return get_bytes(env, value);
   size_t length = 0;
   if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok) {
     napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a string is required");
@@ -605,6 +621,13 @@ static napi_value n_chroot(napi_env env, napi_callback_info info) {
 }
 
 /* ---- mounts ---- */
+
+/* Only the calling thread: others stay where they are. The new namespace tells its mounts to nobody. */
+static napi_value n_unshare_mounts(napi_env env, napi_callback_info info) {
+  (void)info;
+  if (unshare(CLONE_NEWNS) < 0) return fail(env, "unshare", NULL);
+  return done(env, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "mount", "/");
+}
 
 struct mount_call {
   const char *cwd, *source, *target, *fstype, *data;
@@ -1165,6 +1188,7 @@ static const struct {
     {"lgetxattr", n_lgetxattr},
     {"llistxattr", n_llistxattr},
     {"chroot", n_chroot},
+    {"unshareMounts", n_unshare_mounts},
     {"mount", n_mount},
     {"umount", n_umount},
     {"bindIdmapped", n_bind_idmapped},

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { parseOptions } from '#common/mount.ts';
 import { MS } from '#common/native/index.ts';
-import { parseOptions } from '../../../apps/task-shim/rootfs.ts';
 
 describe('options of a rootfs mount', () => {
   it('become flags, propagation and data', () => {

@@ -1,0 +1,127 @@
+import { BerthError } from './errors.ts';
+import { MS, mount } from './native/index.ts';
+
+/** One mount as it travels in containerd's API (`containerd.types.Mount`). */
+export interface FsMount {
+  readonly type: string;
+  readonly source: string;
+  /** Relative to the root of the mounts; empty for the root itself. */
+  readonly target: string;
+  readonly options: readonly string[];
+}
+
+/** Options of fstab(5) that are flags: what to set, or to clear. All others are the file system's own data. */
+const flags: Readonly<Record<string, { set?: number; clear?: number }>> = {
+  ro: { set: MS.RDONLY },
+  rw: { clear: MS.RDONLY },
+  nosuid: { set: MS.NOSUID },
+  suid: { clear: MS.NOSUID },
+  nodev: { set: MS.NODEV },
+  dev: { clear: MS.NODEV },
+  noexec: { set: MS.NOEXEC },
+  exec: { clear: MS.NOEXEC },
+  sync: { set: MS.SYNCHRONOUS },
+  async: { clear: MS.SYNCHRONOUS },
+  dirsync: { set: MS.DIRSYNC },
+  remount: { set: MS.REMOUNT },
+  mand: { set: MS.MANDLOCK },
+  nomand: { clear: MS.MANDLOCK },
+  noatime: { set: MS.NOATIME },
+  atime: { clear: MS.NOATIME },
+  nodiratime: { set: MS.NODIRATIME },
+  diratime: { clear: MS.NODIRATIME },
+  relatime: { set: MS.RELATIME },
+  norelatime: { clear: MS.RELATIME },
+  strictatime: { set: MS.STRICTATIME },
+  nostrictatime: { clear: MS.STRICTATIME },
+  bind: { set: MS.BIND },
+  rbind: { set: MS.BIND | MS.REC },
+  defaults: {},
+};
+
+const propagation: Readonly<Record<string, number>> = {
+  private: MS.PRIVATE,
+  rprivate: MS.PRIVATE | MS.REC,
+  shared: MS.SHARED,
+  rshared: MS.SHARED | MS.REC,
+  slave: MS.SLAVE,
+  rslave: MS.SLAVE | MS.REC,
+  unbindable: MS.UNBINDABLE,
+  runbindable: MS.UNBINDABLE | MS.REC,
+};
+
+/** mount(2) takes one page of data; a bit less, for the final NUL and the kernel's own additions. */
+const maxData = 4096 - 256;
+
+export interface MountCall {
+  readonly flags: number;
+  readonly propagation: number;
+  readonly data: string;
+  /** Where relative paths in `data` start. */
+  readonly cwd: string | null;
+}
+
+/** Options → arguments of mount(2). Overlay data that would be too long gets paths relative to their common folder. */
+export function parseOptions(fstype: string, options: readonly string[]): MountCall {
+  let set = 0;
+  let kind = 0;
+  const data: string[] = [];
+  for (const option of options) {
+    if (/^(?:uidmap|gidmap)=/.test(option)) {
+      throw new BerthError('unimplemented', `mount option ${option}: id-mapped root file systems aren't supported`);
+    }
+    const flag = flags[option];
+    if (flag !== undefined) set = (set | (flag.set ?? 0)) & ~(flag.clear ?? 0);
+    else if (propagation[option] !== undefined) kind |= propagation[option];
+    else if (option !== '' && !option.startsWith('X-containerd.')) data.push(option);
+  }
+  const text = data.join(',');
+  if (fstype === 'overlay' && text.length > maxData) return { flags: set, propagation: kind, ...shorten(data) };
+  return { flags: set, propagation: kind, data: text, cwd: null };
+}
+
+function shorten(options: readonly string[]): { data: string; cwd: string } {
+  const layers =
+    options
+      .find((option) => option.startsWith('lowerdir='))
+      ?.slice('lowerdir='.length)
+      .split(':') ?? [];
+  const cwd = commonFolder(layers);
+  const short = (path: string): string => (path.startsWith(`${cwd}/`) ? path.slice(cwd.length + 1) : path);
+  const data = options
+    .map((option) => (option.startsWith('lowerdir=') ? `lowerdir=${layers.map(short).join(':')}` : option))
+    .join(',');
+  if (data.length > 4095) {
+    throw new BerthError('failed_precondition', `an overlay of ${layers.length} layers is too long for one mount`);
+  }
+  return { data, cwd };
+}
+
+function commonFolder(paths: readonly string[]): string {
+  let folder = folderOf(paths[0] ?? '/');
+  while (folder !== '/' && !paths.every((path) => path.startsWith(`${folder}/`))) folder = folderOf(folder);
+  return folder;
+}
+
+/** Makes one mount on `root`, or below it where it has a target. @throws BerthError `invalid_argument` for one outside */
+export function mountOn({ type, source, target, options }: FsMount, root: string): void {
+  const path = target === '' || target === '/' ? root : `${root}/${target}`;
+  if (target.split('/').includes('..')) {
+    throw new BerthError('invalid_argument', `mount target ${target} leaves the root file system`);
+  }
+  const call = parseOptions(type, options);
+  const bind = (call.flags & MS.BIND) !== 0;
+  if (bind) {
+    // Other flags of a bind mount take effect with a remount only (mount(2), "Creating a bind mount").
+    mount(source, path, null, call.flags & (MS.BIND | MS.REC), null);
+    const rest = call.flags & ~MS.REC;
+    if (rest !== MS.BIND) mount(null, path, null, rest | MS.REMOUNT, null);
+  } else {
+    mount(source, path, type, call.flags, call.data === '' ? null : call.data, call.cwd);
+  }
+  if (call.propagation !== 0) mount(null, path, null, call.propagation, null);
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, Math.max(1, path.lastIndexOf('/')));
+}
