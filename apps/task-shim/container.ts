@@ -167,19 +167,19 @@ export class Container {
       await exec.launch(this.#context.socketPath(), pidFile, (stdio) =>
         this.#runc.exec(this.id, specFile, pidFile, stdio),
       );
+      this.bundle.remove(specFile);
       this.#context.publish('containerd.events.TaskExecStarted', { containerId: this.id, execId, pid: exec.pid });
       this.#context.reaper.onExit(exec.pid, (exit) => exits.execReaped(exec, exit));
       return exec.pid;
     } catch (error) {
       killLeftover(pidFile);
       exec.closeIo();
-      exec.markEnded({ pid: 0, status: 255, at: Date.now() });
+      exec.markStartFailed();
       exits.execFailed();
       throw BerthError.from(error);
     } finally {
       release();
       this.bundle.remove(pidFile);
-      this.bundle.remove(specFile);
     }
   }
 
@@ -245,6 +245,8 @@ export class Container {
     requireState(gone.state, 'delete');
     await gone.drained(drainMs);
     gone.closeIo();
+    // Whoever waits for one that never ran would wait for ever.
+    gone.markEnded({ pid: 0, status: 255, at: Date.now() });
     this.#execs.delete(execId);
     this.bundle.remove(this.bundle.execSpec(execId));
     return gone;

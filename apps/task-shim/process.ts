@@ -82,6 +82,12 @@ export class TaskProcess {
     this.#started = true;
   }
 
+  /** It never came to be and is as it was created: its start may be tried again. */
+  markStartFailed(): void {
+    this.#started = false;
+    this.#pid = 0;
+  }
+
   markPaused(paused: boolean): void {
     this.#paused = paused;
   }

@@ -146,6 +146,19 @@ describe.skipIf(!isRoot).each(['runc', 'crun'])('the shim with %s', (runtime) =>
     expect(topicsOf(shim).slice(2, 5)).toEqual(['/tasks/exec-added', '/tasks/exec-started', '/tasks/exit']);
   });
 
+  it('keeps an exec whose start failed as it was created, until it is deleted', async () => {
+    const shim = await running(['sleep', '100']);
+    await expect(shim.exec('e1', ['/nonexistent'])).rejects.toThrow(/nonexistent/);
+    expect(await shim.call('State', { execId: 'e1' })).toMatchObject({ status: 'CREATED', pid: 0, exitStatus: 0 });
+    await expect(shim.call('Start', { execId: 'e1' })).rejects.toThrow(/nonexistent/);
+    const waiting = shim.call('Wait', { execId: 'e1' });
+    await shim.call('Delete', { execId: 'e1' });
+    expect(await waiting).toMatchObject({ exitStatus: 255 });
+    await expect(shim.call('State', { execId: 'e1' })).rejects.toMatchObject({ code: 'not_found' });
+    await shim.call('Kill', { signal: 9 });
+    expect(await shim.call('Wait')).toMatchObject({ exitStatus: 137 });
+  });
+
   it('publishes the exit of init last of all, and none is lost', async () => {
     const shim = await running(['sleep', '100']);
     for (const execId of ['a', 'b', 'c']) await shim.exec(execId, ['sleep', '100']);
