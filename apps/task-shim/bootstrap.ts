@@ -1,8 +1,8 @@
 import { BerthError } from '#common/errors.ts';
+import { nameOf } from '#common/native/files.ts';
 import { close, pipe, readAll, spawn, writeAll } from '#common/native/index.ts';
 import { leanEnvironment, readyMessage } from '#common/shim-serve.ts';
 import type { CommandLine } from './command-line.ts';
-import { nameOf } from './files.ts';
 import { isServed, shimSocket, socketFolder } from './socket-path.ts';
 import { openNull } from './stdio.ts';
 

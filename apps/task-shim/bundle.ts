@@ -1,5 +1,5 @@
 import { BerthError, messageOf } from '#common/errors.ts';
-import { makeFolders, readTextIfThere, removeFile, writeTextAtomic } from './files.ts';
+import { makeFolders, readTextIfThere, removeFile, writeTextAtomic } from '#common/native/files.ts';
 
 /** What `delete` must know of a container whose shim has died. */
 export interface SavedRuntime {

@@ -1,8 +1,7 @@
+import { type CgroupFolders, cgroupFoldersOf } from '#common/cgroup/folders.ts';
+import { isThere, readTextIfThere, writeKernelFile } from '#common/native/files.ts';
 import { folders } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
-import { isThere, readTextIfThere, writeKernelFile } from './files.ts';
-
-const mountPoint = '/sys/fs/cgroup';
 
 /** The v1 hierarchies to find a container's processes in, best first. */
 const v1Controllers = ['memory', 'pids', 'cpu', 'devices', 'freezer', 'systemd'];
@@ -12,31 +11,25 @@ const v1Controllers = ['memory', 'pids', 'cpu', 'devices', 'freezer', 'systemd']
  * of its own there: the shim never kills in a cgroup that it sits in itself.
  */
 export class Cgroup {
+  readonly folders: CgroupFolders | undefined;
   readonly #processes: string | undefined;
-  /** File and key of the count of OOM kills. */
+  /** File of the count of OOM kills. */
   readonly #oom: string | undefined;
 
-  private constructor(processes: string | undefined, oom: string | undefined) {
-    this.#processes = processes;
-    this.#oom = oom;
+  constructor(cgroup: CgroupFolders | undefined) {
+    this.folders = cgroup;
+    if (cgroup?.version === 2) {
+      this.#processes = cgroup.folder;
+      this.#oom = `${cgroup.folder}/memory.events`;
+    } else if (cgroup?.version === 1) {
+      const memory = cgroup.folders.get('memory');
+      this.#processes = v1Controllers.map((name) => cgroup.folders.get(name)).find((path) => path !== undefined);
+      this.#oom = memory === undefined ? undefined : `${memory}/memory.oom_control`;
+    }
   }
 
   static of(pid: number): Cgroup {
-    const theirs = hierarchies(pid);
-    const ours = hierarchies('self');
-    const own = (controller: string): string | undefined => {
-      const path = theirs.get(controller);
-      if (path === undefined || path === ours.get(controller)) return undefined;
-      const folder = `${mountPoint}/${controller}${path}`;
-      return isThere(folder) ? folder : undefined;
-    };
-    const unified = own('');
-    if (unified !== undefined && isThere(`${unified}/cgroup.controllers`) && !theirs.has('memory')) {
-      return new Cgroup(unified, `${unified}/memory.events`);
-    }
-    const memory = own('memory');
-    const processes = v1Controllers.map(own).find((path) => path !== undefined);
-    return new Cgroup(processes, memory === undefined ? undefined : `${memory}/memory.oom_control`);
+    return new Cgroup(cgroupFoldersOf(pid));
   }
 
   /** How often the kernel has killed for want of memory in this cgroup; 0 when it can't be told. */
@@ -74,17 +67,6 @@ export class Cgroup {
       }
     }
   }
-}
-
-/** Paths by controller from /proc/<pid>/cgroup; the unified hierarchy under ''. */
-function hierarchies(pid: number | 'self'): Map<string, string> {
-  const paths = new Map<string, string>();
-  for (const line of (readTextIfThere(`/proc/${pid}/cgroup`) ?? '').split('\n')) {
-    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
-    if (controllers === undefined || path === undefined) continue;
-    for (const controller of controllers.split(',')) paths.set(controller.replace(/^name=/, ''), path);
-  }
-  return paths;
 }
 
 function pidsBelow(folder: string): number[] {

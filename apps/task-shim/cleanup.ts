@@ -1,10 +1,10 @@
 import { messageOf } from '#common/errors.ts';
+import { removeFile } from '#common/native/files.ts';
 import { writeAll } from '#common/native/index.ts';
 import { timestampNow } from '#common/timestamp.ts';
 import { encode } from '#common/wire/codec.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
-import { removeFile } from './files.ts';
 import { Reaper } from './reaper.ts';
 import { unmountRootfs } from './rootfs.ts';
 import { Runc } from './runc.ts';

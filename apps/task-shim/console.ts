@@ -1,4 +1,5 @@
 import { BerthError } from '#common/errors.ts';
+import { removeFile } from '#common/native/files.ts';
 import {
   close,
   consoleCopy,
@@ -10,7 +11,6 @@ import {
   unixAccept,
   unixListen,
 } from '#common/native/index.ts';
-import { removeFile } from './files.ts';
 import { openInput, openOutput, type StdioPaths } from './stdio.ts';
 
 /** The socket over which the OCI runtime hands out a terminal's master (runc's `docs/terminals.md`). */

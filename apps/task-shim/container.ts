@@ -1,12 +1,12 @@
 import { BerthError } from '#common/errors.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
+import { writeText } from '#common/native/files.ts';
 import { timestampFromDate } from '#common/timestamp.ts';
 import { type Any, unpackJson } from '#common/typeurl.ts';
 import { Bundle } from './bundle.ts';
 import { Cgroup } from './cgroup.ts';
 import type { Publish } from './events.ts';
 import { Exits } from './exits.ts';
-import { writeText } from './files.ts';
 import type { ShimLog } from './log.ts';
 import { runtimeOptions } from './options.ts';
 import { readPid, TaskProcess } from './process.ts';
@@ -238,6 +238,13 @@ export class Container {
     return pids.map((pid) => ({ pid, execId: execIds.get(pid) ?? '' }));
   }
 
+  /** What the cgroup has used, as `io.containerd.cgroups.v1.Metrics` or v2. Loaded when asked for, which is seldom. */
+  async metrics(): Promise<{ type_url: string; value: Buffer }> {
+    const { metricsOf } = await import('#common/cgroup/metrics.ts');
+    const { type_url, value } = metricsOf(this.#live().cgroup.folders);
+    return { type_url, value: Buffer.from(value) };
+  }
+
   /** Forgets an ended exec, or deletes the container. Answers the process that is gone. */
   async delete(execId: string): Promise<TaskProcess> {
     const gone = this.process(execId);
@@ -245,8 +252,7 @@ export class Container {
     requireState(gone.state, 'delete');
     await gone.drained(drainMs);
     gone.closeIo();
-    // Whoever waits for one that never ran would wait for ever.
-    gone.markEnded({ pid: 0, status: 255, at: Date.now() });
+    gone.forget();
     this.#execs.delete(execId);
     this.bundle.remove(this.bundle.execSpec(execId));
     return gone;

@@ -1,8 +1,8 @@
+import { nameOf } from '#common/native/files.ts';
 import { close, pipe, readAll, spawn, waitpid, writeAll } from '#common/native/index.ts';
 import { type Any, packJson } from '#common/typeurl.ts';
 import { version } from '#common/version.ts';
 import { decode, encode } from '#common/wire/codec.ts';
-import { nameOf } from './files.ts';
 import { runtimeOptions } from './options.ts';
 import { openNull } from './stdio.ts';
 

@@ -1,7 +1,7 @@
 import { messageOf } from '#common/errors.ts';
+import { nameOf } from '#common/native/files.ts';
 import { writeAll } from '#common/native/index.ts';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
-import { nameOf } from './files.ts';
 
 /** containerd-shim-berth-v1: one process per container, between a daemon and an OCI runtime. */
 try {

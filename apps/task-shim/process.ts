@@ -1,7 +1,7 @@
 import { BerthError } from '#common/errors.ts';
+import { readText } from '#common/native/files.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { Console, ConsoleSocket } from './console.ts';
-import { readText } from './files.ts';
 import type { Exit } from './reaper.ts';
 import type { ProcessStdio } from './runc.ts';
 import { Stdio, type StdioPaths } from './stdio.ts';
@@ -16,9 +16,13 @@ export class TaskProcess {
   /** Empty for init. */
   readonly execId: string;
   readonly paths: StdioPaths;
-  /** Settles once the exit may be known, which is after every event that must come before it. */
+  /**
+   * Settles once the exit may be known, which is after every event that must come before it.
+   * Rejects with `not_found` for a process that is deleted without ever having run.
+   */
   readonly ended: Promise<Exit>;
   readonly #settle: (exit: Exit) => void;
+  readonly #giveUp: (reason: BerthError) => void;
   #pid = 0;
   #started = false;
   #paused = false;
@@ -30,9 +34,11 @@ export class TaskProcess {
   constructor(execId: string, { stdin, stdout, stderr, terminal }: StdioPaths) {
     this.execId = execId;
     this.paths = { stdin, stdout, stderr, terminal };
-    const { promise, resolve } = Promise.withResolvers<Exit>();
+    const { promise, resolve, reject } = Promise.withResolvers<Exit>();
+    promise.catch(() => undefined);
     this.ended = promise;
     this.#settle = resolve;
+    this.#giveUp = reject;
   }
 
   /** 0 until launched. */
@@ -97,6 +103,11 @@ export class TaskProcess {
     this.#exit = exit;
     this.closeStdin();
     this.#settle(exit);
+  }
+
+  /** Lets go of those who wait for a process that will never run. */
+  forget(): void {
+    this.#giveUp(new BerthError('not_found', `process ${this.execId} was deleted before it ran`));
   }
 
   /** Sends a signal. The pid is this process's until it is reaped, which happens here only. */

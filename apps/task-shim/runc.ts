@@ -1,8 +1,8 @@
 import { BerthError } from '#common/errors.ts';
+import { readText, removeFile } from '#common/native/files.ts';
 import { close, memfd, spawn } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { SavedRuntime } from './bundle.ts';
-import { readText, removeFile } from './files.ts';
 import type { Reaper } from './reaper.ts';
 import { openNull } from './stdio.ts';
 

@@ -1,11 +1,11 @@
 import { BerthError, messageOf } from '#common/errors.ts';
+import { folderOf, isThere, readText, removeFile, writeKernelFile } from '#common/native/files.ts';
 import { close, prctlSubreaper, writeAll } from '#common/native/index.ts';
 import { readinessFd, readyMessage } from '#common/shim-serve.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
 import { EventForwarder } from './events.ts';
-import { folderOf, isThere, readText, removeFile, writeKernelFile } from './files.ts';
 import { Forgotten } from './forgotten.ts';
 import { ShimLog } from './log.ts';
 import { MemorySaver } from './memory.ts';

@@ -11,8 +11,8 @@ import type { TaskProcess } from './process.ts';
 /** Both versions have the same messages; only the name of the package differs. */
 const serviceNames = ['containerd.task.v2.Task', 'containerd.task.v3.Task'] as const;
 
-/** Checkpoint and Stats stay unimplemented: the daemon reads cgroups itself. */
-type Method = Exclude<keyof typeof taskMethods, 'Checkpoint' | 'Stats'>;
+/** Checkpoint stays unimplemented. */
+type Method = Exclude<keyof typeof taskMethods, 'Checkpoint'>;
 type Request<M extends Method> = WireTypes[(typeof taskMethods)[M][0]]['out'];
 type Response<M extends Method> = WireTypes[(typeof taskMethods)[M][1]]['in'];
 type Task = { readonly [M in Method]: (request: Request<M>) => Promise<Response<M>> | Response<M> };
@@ -149,6 +149,8 @@ export class TaskService {
       await this.#container(id).update(resources);
       return {};
     },
+
+    Stats: async ({ id }) => ({ stats: await this.#container(id).metrics() }),
 
     ResizePty: ({ id, execId, width, height }) => {
       this.#container(id).process(execId).resize(height, width);

@@ -1,7 +1,7 @@
 import { BerthError } from '#common/errors.ts';
+import { makeFolders, removeFile } from '#common/native/files.ts';
 import { close, unixConnect } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
-import { makeFolders, removeFile } from './files.ts';
 
 /** Bun's hasher; node:crypto takes 10 ms of CPU to load, which is more than all the rest of `start`. */
 declare const Bun: {

@@ -1,7 +1,7 @@
 import { BerthError } from '#common/errors.ts';
+import { type FileKind, kindOf } from '#common/native/files.ts';
 import { close, O, open, setNonblock } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
-import { type FileKind, kindOf } from './files.ts';
 
 /** Where a process's stdio goes, as Create and Exec name it. Empty: /dev/null. */
 export interface StdioPaths {

@@ -55,6 +55,8 @@ export interface Native {
   writeAll(fd: number, bytes: Uint8Array): void;
   /** `st_mode` of what the path leads to. */
   fileMode(path: string): number;
+  /** The names in a folder, in no order. */
+  names(path: string): string[];
   /** The names of the folders in a folder. */
   folders(path: string): string[];
   mkdir(path: string, mode: number): void;
@@ -210,6 +212,7 @@ export const {
   readAll,
   writeAll,
   fileMode,
+  names,
   folders,
   mkdir,
   rename,

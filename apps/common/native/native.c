@@ -407,7 +407,7 @@ static napi_value n_file_mode(napi_env env, napi_callback_info info) {
   return stat(path, &status) < 0 ? fail(env, "stat", path) : number(env, status.st_mode);
 }
 
-static napi_value n_folders(napi_env env, napi_callback_info info) {
+static napi_value names_in(napi_env env, napi_callback_info info, bool folders_only) {
   ARGS(1);
   STRING(path, 0);
   DIR *folder = opendir(path);
@@ -416,7 +416,8 @@ static napi_value n_folders(napi_env env, napi_callback_info info) {
   napi_create_array(env, &array);
   uint32_t index = 0;
   for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-    if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (folders_only && entry->d_type != DT_DIR) continue;
     napi_value name;
     napi_create_string_utf8(env, entry->d_name, NAPI_AUTO_LENGTH, &name);
     napi_set_element(env, array, index++, name);
@@ -424,6 +425,10 @@ static napi_value n_folders(napi_env env, napi_callback_info info) {
   closedir(folder);
   return array;
 }
+
+static napi_value n_names(napi_env env, napi_callback_info info) { return names_in(env, info, false); }
+
+static napi_value n_folders(napi_env env, napi_callback_info info) { return names_in(env, info, true); }
 
 static napi_value n_mkdir(napi_env env, napi_callback_info info) {
   ARGS(2);
@@ -1165,6 +1170,7 @@ static const struct {
     {"readAll", n_read_all},
     {"writeAll", n_write_all},
     {"fileMode", n_file_mode},
+    {"names", n_names},
     {"folders", n_folders},
     {"mkdir", n_mkdir},
     {"rename", n_rename},

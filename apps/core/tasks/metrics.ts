@@ -1,10 +1,13 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { cgroupFoldersOf } from '#common/cgroup/folders.ts';
+import { metricsOf as metricsOfCgroup } from '#common/cgroup/metrics.ts';
 import { isCode } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampNow } from '#common/timestamp.ts';
 import type { Any } from '#common/typeurl.ts';
 import type { Metric } from '#proto/containerd/types/Metric.ts';
-import { containerMetrics } from '../metrics/container-metrics.ts';
 import { isOwnShim } from './shim-command.ts';
+import { Slots } from './slots.ts';
 import type { Task } from './task.ts';
 
 const SHIM_TIMEOUT_MS = 5000;
@@ -14,8 +17,13 @@ const SHIM_TIMEOUT_MS = 5000;
  * no shim knows how, the client is told so.
  */
 export async function metricsOf(tasks: readonly Task[], signal: AbortSignal, log: Logger): Promise<Metric[]> {
+  const readings = new Slots(1);
   const results = await Promise.allSettled(
-    tasks.map(async (task) => ({ id: task.id, timestamp: timestampNow(), data: await statsOf(task, signal) })),
+    tasks.map(async (task) => ({
+      id: task.id,
+      timestamp: timestampNow(),
+      data: await statsOf(task, readings, signal),
+    })),
   );
   const metrics: Metric[] = [];
   for (const result of results) {
@@ -31,10 +39,17 @@ export async function metricsOf(tasks: readonly Task[], signal: AbortSignal, log
 
 /**
  * The cgroups of our own shims' containers are read here, so that an idle shim stays asleep; another shim is asked,
- * whose container may be in a kernel of its own.
+ * whose container may be in a kernel of its own. Reading doesn't wait for anything, so other calls get their turn after
+ * each container.
  */
-async function statsOf(task: Task, signal: AbortSignal): Promise<Any | null> {
-  if (isOwnShim(task.shimBinary)) return containerMetrics(await task.livingPid(signal));
+async function statsOf(task: Task, readings: Slots, signal: AbortSignal): Promise<Any | null> {
+  if (isOwnShim(task.shimBinary)) {
+    const pid = await task.livingPid(signal);
+    return await readings.run(async () => {
+      await nextTurn();
+      return metricsOfCgroup(cgroupFoldersOf(pid));
+    });
+  }
   const { stats } = await task.call('Stats', { id: task.id }, { timeoutMs: SHIM_TIMEOUT_MS, signal });
   return stats;
 }

@@ -1,10 +1,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { figuresV1 } from '#common/cgroup/figures-v1.ts';
+import { figuresV2 } from '#common/cgroup/figures-v2.ts';
+import { type CgroupFolders, cgroupFoldersOf } from '#common/cgroup/folders.ts';
 import { decode, encode } from '#common/wire/codec.ts';
-import { type CgroupFolders, cgroupFoldersOf } from '../../../apps/core/metrics/cgroup-folders.ts';
-import { readV1 } from '../../../apps/core/metrics/cgroup-v1.ts';
-import { readV2 } from '../../../apps/core/metrics/cgroup-v2.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
 let dir: string;
@@ -20,12 +20,12 @@ function write(files: Readonly<Record<string, string>>): void {
   }
 }
 
-function foldersOf(pid: number): Promise<CgroupFolders> {
+function foldersOf(pid: number): CgroupFolders | undefined {
   return cgroupFoldersOf(pid, { cgroup: join(dir, 'cgroup'), proc: join(dir, 'proc') });
 }
 
 describe('the cgroup of a container', () => {
-  it('is one folder per v1 controller, without those that the container shares with the daemon', async () => {
+  it('is one folder per v1 controller, without those that the container shares with the daemon', () => {
     write({
       'proc/7/cgroup': '5:name=systemd:/c\n4:memory:/docker/c\n3:cpu,cpuacct:/docker/c\n2:pids:/\n0::/docker/c',
       'proc/self/cgroup': '4:memory:/daemon\n3:cpu,cpuacct:/\n2:pids:/\n0::/',
@@ -34,29 +34,39 @@ describe('the cgroup of a container', () => {
       'cgroup/cpuacct/docker/c/cpuacct.usage': '',
       'cgroup/docker/c/cgroup.procs': '',
     });
-    const cgroup = await foldersOf(7);
+    const cgroup = foldersOf(7);
     expect(cgroup).toMatchObject({ version: 1 });
-    expect(cgroup.version === 1 && [...cgroup.folders.keys()].sort()).toEqual(['cpu', 'cpuacct', 'memory']);
+    expect(cgroup?.version === 1 && [...cgroup.folders.keys()].sort()).toEqual(['cpu', 'cpuacct', 'memory']);
   });
 
-  it('is one folder where only v2 is mounted', async () => {
+  it('is one folder where only v2 is mounted', () => {
     write({
       'proc/7/cgroup': '0::/docker/c',
       'proc/self/cgroup': '0::/daemon',
       'cgroup/docker/c/cgroup.procs': '7',
     });
-    expect(await foldersOf(7)).toEqual({ version: 2, folder: join(dir, 'cgroup/docker/c') });
+    expect(foldersOf(7)).toEqual({ version: 2, folder: join(dir, 'cgroup/docker/c') });
   });
 
-  it('is not found when the process is gone or sits where the daemon does', async () => {
+  it('is the scope that systemd made', () => {
+    const scope = '/kubepods.slice/kubepods-pod1.slice/cri-containerd-c.scope';
+    write({
+      'proc/7/cgroup': `0::${scope}`,
+      'proc/self/cgroup': '0::/system.slice/berthd.service',
+      [`cgroup${scope}/cgroup.procs`]: '7',
+    });
+    expect(foldersOf(7)).toEqual({ version: 2, folder: join(dir, 'cgroup', scope) });
+  });
+
+  it('is not found when the process is gone or sits where the daemon does', () => {
     write({ 'proc/8/cgroup': '0::/', 'proc/self/cgroup': '0::/', 'cgroup/cgroup.procs': '8' });
-    await expect(foldersOf(7)).rejects.toMatchObject({ code: 'not_found' });
-    await expect(foldersOf(8)).rejects.toMatchObject({ code: 'not_found' });
+    expect(foldersOf(7)).toBeUndefined();
+    expect(foldersOf(8)).toBeUndefined();
   });
 });
 
 describe('figures of cgroup v1', () => {
-  it('come with the names and units that containerd gives them', async () => {
+  it('come with the names and units that containerd gives them', () => {
     write({
       'pids/pids.current': '3',
       'pids/pids.max': 'max',
@@ -76,7 +86,7 @@ describe('figures of cgroup v1', () => {
     const controllers = ['pids', 'cpu', 'cpuacct', 'memory', 'blkio', 'hugetlb'];
     const folders = new Map(controllers.map((name) => [name, join(dir, name)] as const));
     const name = 'io.containerd.cgroups.v1.Metrics';
-    expect(decode(name, encode(name, await readV1(folders)))).toMatchObject({
+    expect(decode(name, encode(name, figuresV1(folders)))).toMatchObject({
       pids: { current: '3', limit: '0' },
       cpu: {
         usage: { total: '8072629495518123456', user: '120000000', kernel: '30000000', perCpu: ['40', '41'] },
@@ -102,13 +112,13 @@ describe('figures of cgroup v1', () => {
     });
   });
 
-  it('are left out where the container has no cgroup of its own', async () => {
-    expect(await readV1(new Map())).toEqual({});
+  it('are left out where the container has no cgroup of its own', () => {
+    expect(figuresV1(new Map())).toEqual({});
   });
 });
 
 describe('figures of cgroup v2', () => {
-  it('come with the names and units that containerd gives them', async () => {
+  it('come with the names and units that containerd gives them', () => {
     const pressure = 'some avg10=0.50 avg60=0.25 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=11';
     write({
       'c/pids.current': '3',
@@ -127,7 +137,7 @@ describe('figures of cgroup v2', () => {
     });
     const name = 'io.containerd.cgroups.v2.Metrics';
     const unlimited = '18446744073709551615';
-    expect(decode(name, encode(name, await readV2(join(dir, 'c'))))).toMatchObject({
+    expect(decode(name, encode(name, figuresV2(join(dir, 'c'))))).toMatchObject({
       pids: { current: '3', limit: unlimited },
       cpu: { usageUsec: '30', userUsec: '20', nrThrottled: '1', psi: { some: { avg10: 0.5, total: '77' } } },
       memory: { anon: '5', fileMapped: '6', usage: '100', usageLimit: unlimited, swapLimit: '0', psi: null },
@@ -137,8 +147,8 @@ describe('figures of cgroup v2', () => {
     });
   });
 
-  it('are left out where no controller is enabled', async () => {
+  it('are left out where no controller is enabled', () => {
     write({ 'c/cgroup.procs': '', 'c/cpu.stat': 'usage_usec 30' });
-    expect(await readV2(join(dir, 'c'))).toMatchObject({ pids: undefined, memory: undefined, io: undefined });
+    expect(figuresV2(join(dir, 'c'))).toMatchObject({ pids: undefined, memory: undefined, io: undefined });
   });
 });

@@ -1,40 +1,38 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { HugeTlbStat } from '#proto/io/containerd/cgroups/v2/HugeTlbStat.ts';
 import type { IOEntry } from '#proto/io/containerd/cgroups/v2/IOEntry.ts';
 import type { Metrics } from '#proto/io/containerd/cgroups/v2/Metrics.ts';
 import type { PSIStats } from '#proto/io/containerd/cgroups/v2/PSIStats.ts';
-import { counters, flatKeyed, linesOf, readAllIfThere, readIfThere } from './kernel-files.ts';
+import { names } from '../native/index.ts';
+import { counters, flatKeyed, linesOf, readAllIfThere } from './kernel-files.ts';
 
 /** What containerd's clients read where the kernel says `max`. */
 const UNLIMITED = String(2n ** 64n - 1n);
 
 /** The figures of a cgroup v2 (admin-guide/cgroup-v2); parts whose controller isn't enabled for it are absent. */
-export async function readV2(folder: string): Promise<Metrics> {
-  const [pids, cpu, memory, memoryEvents, io, hugetlb] = await Promise.all([
-    readPids(folder),
-    readCpu(folder),
-    readMemory(folder),
-    readMemoryEvents(folder),
-    readIo(folder),
-    readHugetlb(folder),
-  ]);
-  return { pids, cpu, memory, memoryEvents, io, hugetlb };
+export function figuresV2(folder: string): Metrics {
+  return {
+    pids: readPids(folder),
+    cpu: readCpu(folder),
+    memory: readMemory(folder),
+    memoryEvents: readMemoryEvents(folder),
+    io: readIo(folder),
+    hugetlb: readHugetlb(folder),
+  };
 }
 
-async function readPids(folder: string) {
-  const [current, limit] = await readAllIfThere(folder, ['pids.current', 'pids.max']);
+function readPids(folder: string) {
+  const [current, limit] = readAllIfThere(folder, ['pids.current', 'pids.max']);
   return current === undefined ? undefined : { current, limit: bounded(limit) };
 }
 
-async function readCpu(folder: string) {
-  const [stat, pressure] = await readAllIfThere(folder, ['cpu.stat', 'cpu.pressure']);
+function readCpu(folder: string) {
+  const [stat, pressure] = readAllIfThere(folder, ['cpu.stat', 'cpu.pressure']);
   return { ...counters(stat), psi: psiOf(pressure) };
 }
 
-async function readMemory(folder: string) {
+function readMemory(folder: string) {
   const files = ['stat', 'current', 'max', 'peak', 'swap.current', 'swap.max', 'swap.peak', 'pressure'];
-  const [stat, usage, limit, maxUsage, swapUsage, swapLimit, swapMaxUsage, pressure] = await readAllIfThere(
+  const [stat, usage, limit, maxUsage, swapUsage, swapLimit, swapMaxUsage, pressure] = readAllIfThere(
     folder,
     files.map((file) => `memory.${file}`),
   );
@@ -51,13 +49,13 @@ async function readMemory(folder: string) {
   };
 }
 
-async function readMemoryEvents(folder: string) {
-  const text = await readIfThere(join(folder, 'memory.events'));
+function readMemoryEvents(folder: string) {
+  const [text] = readAllIfThere(folder, ['memory.events']);
   return text === undefined ? undefined : counters(text);
 }
 
-async function readIo(folder: string) {
-  const [stat, pressure] = await readAllIfThere(folder, ['io.stat', 'io.pressure']);
+function readIo(folder: string) {
+  const [stat, pressure] = readAllIfThere(folder, ['io.stat', 'io.pressure']);
   return stat === undefined ? undefined : { usage: linesOf(stat).flatMap(ioEntry), psi: psiOf(pressure) };
 }
 
@@ -69,15 +67,13 @@ function ioEntry(line: string): IOEntry[] {
   return [{ major, minor, ...(Object.fromEntries(pairs.map((pair) => pair.split('='))) as object) }];
 }
 
-async function readHugetlb(folder: string): Promise<HugeTlbStat[]> {
-  const sizes = (await readdir(folder)).flatMap((file) => /^hugetlb\.([^.]+)\.current$/.exec(file)?.[1] ?? []);
-  return await Promise.all(
-    sizes.map(async (pagesize) => {
-      const files = ['current', 'max', 'events'].map((file) => `hugetlb.${pagesize}.${file}`);
-      const [current, max, events] = await readAllIfThere(folder, files);
-      return { pagesize, current, max: bounded(max), failcnt: flatKeyed(events).get('max') };
-    }),
-  );
+function readHugetlb(folder: string): HugeTlbStat[] {
+  const sizes = names(folder).flatMap((file) => /^hugetlb\.([^.]+)\.current$/.exec(file)?.[1] ?? []);
+  return sizes.map((pagesize) => {
+    const files = ['current', 'max', 'events'].map((file) => `hugetlb.${pagesize}.${file}`);
+    const [current, max, events] = readAllIfThere(folder, files);
+    return { pagesize, current, max: bounded(max), failcnt: flatKeyed(events).get('max') };
+  });
 }
 
 /** Lines `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and `full …`; undefined where the kernel has no PSI. */

@@ -1,8 +1,9 @@
 /**
- * The file calls of the shim, on the addon: node:fs and node:path would take a sixth of an idle shim's memory.
+ * File calls on the addon: in an idle shim node:fs and node:path would take a sixth of the memory, and for the small
+ * files that a kernel makes up they take longer than the reading.
  */
-import { close, fileMode, mkdir, O, open, readAll, rename, S, unlink, writeAll } from '#common/native/index.ts';
-import { hasErrno } from '#common/node-error.ts';
+import { hasErrno } from '../node-error.ts';
+import { close, fileMode, mkdir, O, open, readAll, rename, S, unlink, writeAll } from './index.ts';
 
 export type FileKind = 'fifo' | 'folder' | 'file' | 'other';
 

@@ -1,0 +1,24 @@
+import { readTextIfThere } from '../native/files.ts';
+
+/** Files of one folder, in the order of their names, without the white space around them. */
+export function readAllIfThere(folder: string, files: readonly string[]): (string | undefined)[] {
+  return files.map((file) => readTextIfThere(`${folder}/${file}`)?.trim());
+}
+
+/** Lines of a key and a value. */
+export function flatKeyed(text: string | undefined): Map<string, string> {
+  return new Map(linesOf(text).map((line) => line.split(' ', 2) as [string, string]));
+}
+
+/** The values of a flat keyed file as fields of a message: `usage_usec` → `usageUsec`. */
+export function counters(text: string | undefined): object {
+  return Object.fromEntries([...flatKeyed(text)].map(([name, value]) => [camelCase(name), value]));
+}
+
+export function linesOf(text: string | undefined): string[] {
+  return (text ?? '').split('\n').filter(Boolean);
+}
+
+export function camelCase(name: string): string {
+  return name.replaceAll(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
