@@ -1,13 +1,10 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { type FileHandle, open } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { BerthError, messageOf } from '#common/errors.ts';
+import { BerthError } from '#common/errors.ts';
 import type { Mount } from '../snapshots/snapshotter.ts';
-import type { ApplyJob, ChildMessage, LookupReply } from '../unpack/apply-protocol.ts';
-import { lookupLower } from '../unpack/lower-lookup.ts';
+import type { ApplyJob, ChildMessage } from '../unpack/apply-protocol.ts';
 import { applyTarget } from '../unpack/mount-target.ts';
+import { LayerProcess } from './layer-process.ts';
 
 export interface ApplyRequest {
   /** File that holds the layer, compressed or not. */
@@ -26,10 +23,7 @@ export interface AppliedLayer {
   readonly size: number;
 }
 
-type Child = ChildProcessByStdio<Writable, Readable, Readable>;
-
 const PROGRAM = fileURLToPath(new URL('../unpack/apply-child.ts', import.meta.url));
-const MAX_STDERR = 4096;
 const MAX_WAIT_MS = 10_000;
 
 /**
@@ -38,17 +32,17 @@ const MAX_WAIT_MS = 10_000;
  */
 export class LayerApplier implements Disposable {
   readonly #cacheDir: string | undefined;
-  #spare: Child | undefined;
+  #spare: LayerProcess | undefined;
   #retirement: NodeJS.Timeout | undefined;
 
-  /** @param cacheDir private directory for compiled code, which takes two thirds off a child's start. */
+  /** @param cacheDir private directory for compiled code. */
   constructor(cacheDir?: string) {
     this.#cacheDir = cacheDir;
   }
 
   /** Starts the process for the next layer now, unless one is waiting already. It doesn't wait for long. */
   warm(): void {
-    this.#spare ??= start(this.#cacheDir);
+    this.#spare ??= new LayerProcess(PROGRAM, this.#cacheDir);
     clearTimeout(this.#retirement);
     this.#retirement = setTimeout(() => this[Symbol.dispose](), MAX_WAIT_MS).unref();
   }
@@ -56,7 +50,7 @@ export class LayerApplier implements Disposable {
   /** Ends a process that waits for a layer. */
   [Symbol.dispose](): void {
     clearTimeout(this.#retirement);
-    this.#spare?.kill('SIGKILL');
+    this.#spare?.kill();
     this.#spare = undefined;
   }
 
@@ -72,10 +66,15 @@ export class LayerApplier implements Disposable {
     if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
     const job: ApplyJob = { blob: `/proc/${process.pid}/fd/${blob.fd}`, root, whiteouts };
     const child = this.#take();
-    const kill = (): void => void child.kill('SIGKILL');
+    const kill = (): void => child.kill();
     request.signal?.addEventListener('abort', kill, { once: true });
     try {
-      return await converse(child, job, lowers, request.onProgress);
+      const result = await child.run<ChildMessage>(job, lowers, (message) => {
+        if (message.type === 'progress') request.onProgress?.(message.bytes);
+      });
+      if (result.type === 'done') return { diffId: result.diffId, size: result.size };
+      if (result.type === 'error') throw new BerthError(result.code, result.message);
+      throw new BerthError('aborted', 'the process applying the layer ended before it was done');
     } catch (error) {
       if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
       throw BerthError.from(error);
@@ -85,10 +84,10 @@ export class LayerApplier implements Disposable {
     }
   }
 
-  #take(): Child {
+  #take(): LayerProcess {
     const spare = this.#spare;
     this.#spare = undefined;
-    return spare !== undefined && spare.exitCode === null && spare.signalCode === null ? spare : start(this.#cacheDir);
+    return spare?.alive ? spare : new LayerProcess(PROGRAM, this.#cacheDir);
   }
 }
 
@@ -98,59 +97,6 @@ async function openBlob(path: string): Promise<FileHandle> {
     return await open(path, 'r');
   } catch (error) {
     throw BerthError.from(error, `open layer ${path}`);
-  }
-}
-
-function start(cacheDir: string | undefined): Child {
-  const child = spawn(process.execPath, ['--no-warnings', PROGRAM], {
-    cwd: '/',
-    env: { BERTH_NATIVE: process.env.BERTH_NATIVE, NODE_COMPILE_CACHE: cacheDir },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  // A spare may die before it is used; that is found out when it is.
-  child.on('error', () => {});
-  child.stdin.on('error', () => {});
-  return child;
-}
-
-/** Gives the child its job, answers its questions, and waits for its end. */
-async function converse(
-  child: Child,
-  job: ApplyJob,
-  lowers: readonly string[],
-  onProgress: ((bytes: number) => void) | undefined,
-): Promise<AppliedLayer> {
-  const running = child.exitCode === null && child.signalCode === null;
-  const ended = running ? new Promise((resolve) => child.once('close', resolve)) : undefined;
-  let failure: Error | undefined;
-  child.once('error', (error) => {
-    failure = error;
-  });
-  let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr = (stderr + text).slice(0, MAX_STDERR);
-  });
-  child.stdin.write(`${JSON.stringify(job)}\n`);
-  let result: ChildMessage | undefined;
-  for await (const line of createInterface(child.stdout)) {
-    const message = JSON.parse(line) as ChildMessage;
-    if (message.type === 'progress') onProgress?.(message.bytes);
-    else if (message.type === 'lookup') child.stdin.write(`${JSON.stringify(await answer(lowers, message.path))}\n`);
-    else result = message;
-  }
-  await ended;
-  if (result?.type === 'done') return { diffId: result.diffId, size: result.size };
-  if (result?.type === 'error') throw new BerthError(result.code, result.message);
-  if (failure !== undefined) throw BerthError.from(failure, 'start the process that applies the layer');
-  const how = child.signalCode === null ? `exited with status ${child.exitCode}` : `was killed by ${child.signalCode}`;
-  throw new BerthError('aborted', `the process applying the layer ${how}${stderr === '' ? '' : `: ${stderr.trim()}`}`);
-}
-
-async function answer(lowers: readonly string[], path: string): Promise<LookupReply> {
-  try {
-    return { entry: await lookupLower(lowers, path) };
-  } catch (error) {
-    return { error: messageOf(error) };
   }
 }
 

@@ -7,28 +7,20 @@ import * as fs from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { BerthError } from '#common/errors.ts';
 import * as native from '#common/native/index.ts';
-import type { ApplyJob, ChildMessage, LookupReply } from './apply-protocol.ts';
+import type { ApplyJob, ChildMessage } from './apply-protocol.ts';
 import { decompress, detectCompression } from './decompress.ts';
 import { LayerWriter } from './layer-writer.ts';
 import { LineChannel } from './line-channel.ts';
-import type { LowerEntry } from './lower.ts';
+import { lookupOver } from './lookup-call.ts';
 import { TarReader } from './tar-reader.ts';
 
 const READ_SIZE = 512 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
 
-const channel = new LineChannel(0, 1);
+const channel = new LineChannel(0, 3);
 
 function send(message: ChildMessage): void {
   channel.send(message);
-}
-
-function lookup(path: string): LowerEntry {
-  send({ type: 'lookup', path });
-  const reply = channel.receive() as LookupReply | undefined;
-  if (reply === undefined) process.exit(1);
-  if ('error' in reply) throw new BerthError('internal', reply.error);
-  return reply.entry;
 }
 
 async function apply(job: ApplyJob): Promise<ChildMessage> {
@@ -42,7 +34,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   const source = fs.createReadStream('', { fd: blob, start: 0, highWaterMark: READ_SIZE });
   const hash = createHash('sha256');
   const reader = new TarReader();
-  const writer = new LayerWriter(job.whiteouts, lookup);
+  const writer = new LayerWriter(job.whiteouts, lookupOver(channel));
   let size = 0;
   let told = 0;
   for await (const chunk of decompress(source, compression)) {

@@ -4,7 +4,7 @@ import type { LowerEntry } from './lower.ts';
 
 /*
  * What berthd and the process that applies a layer say to each other, one JSON text a line: berthd on the child's standard
- * input, the child on its standard output. Byte strings pass unchanged, JSON escapes them.
+ * input, the child on its descriptor 3. Byte strings pass unchanged, JSON escapes them.
  */
 
 /** First line to the child, which waits for it: it may be started ahead of need. */
@@ -15,11 +15,16 @@ export interface ApplyJob {
   readonly whiteouts: Whiteouts;
 }
 
-/** Lines from the child. `lookup` waits for the {@link LookupReply}; `done` or `error` is the last one. */
+/** Lines from the child beside its lookups; `done` or `error` is the last one. */
 export type ChildMessage =
   | { readonly type: 'progress'; readonly bytes: number }
-  | { readonly type: 'lookup'; readonly path: string }
   | { readonly type: 'done'; readonly diffId: string; readonly size: number }
   | { readonly type: 'error'; readonly code: Code; readonly message: string };
+
+/** A line from the child that waits for the {@link LookupReply}. */
+export interface Lookup {
+  readonly type: 'lookup';
+  readonly path: string;
+}
 
 export type LookupReply = { readonly entry: LowerEntry } | { readonly error: string };

@@ -1,0 +1,111 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { BerthError, messageOf } from '#common/errors.ts';
+import type { Lookup, LookupReply } from '../unpack/apply-protocol.ts';
+import { lookupLower } from '../unpack/lower-lookup.ts';
+
+/** What every process that works on a layer may say; one of the others is its last word. */
+interface Message {
+  readonly type: string;
+}
+
+const MAX_STDERR = 4096;
+
+/**
+ * A short-lived process that reads or writes one layer with the layer as its root directory: no name and no symlink in
+ * there leads out of it. It hears its job on standard input and speaks on descriptor 3, one JSON text a line; standard
+ * output is for data. It ends by itself when berthd does.
+ */
+export class LayerProcess {
+  readonly #child: ChildProcess;
+
+  /** @param cacheDir private directory for compiled code, which takes two thirds off the start. */
+  constructor(program: string, cacheDir: string | undefined) {
+    this.#child = spawn(process.execPath, ['--no-warnings', program], {
+      cwd: '/',
+      env: { BERTH_NATIVE: process.env.BERTH_NATIVE, NODE_COMPILE_CACHE: cacheDir },
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+    });
+    // It may die before it is used; that is found out when it is.
+    this.#child.on('error', () => {});
+    this.#input.on('error', () => {});
+  }
+
+  /** Also right when it has ended and this process has yet to hear of it. */
+  get alive(): boolean {
+    const { pid, exitCode, signalCode } = this.#child;
+    if (pid === undefined || exitCode !== null || signalCode !== null) return false;
+    // Nobody else collects it, so the pid is its own: "pid (name) state …", proc(5).
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  }
+
+  /** What it writes to its standard output. */
+  get data(): Readable {
+    return this.#child.stdout as Readable;
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  /**
+   * Gives it the job, answers its questions about the layers below, and waits for its end; answers its last word.
+   * @param told hears what it says before its last word.
+   * @throws what the process gives as an error; aborted when it ended without a word.
+   */
+  async run<M extends Message>(job: unknown, lowers: readonly string[], told: (message: M) => void): Promise<M> {
+    const child = this.#child;
+    const ended =
+      child.exitCode === null && child.signalCode === null
+        ? new Promise((resolve) => child.once('close', resolve))
+        : undefined;
+    let failure: Error | undefined;
+    child.once('error', (error) => {
+      failure = error;
+    });
+    let stderr = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      stderr = (stderr + text).slice(0, MAX_STDERR);
+    });
+    this.#send(job);
+    let last: M | undefined;
+    for await (const line of createInterface(child.stdio[3] as Readable)) {
+      const message = JSON.parse(line) as M | Lookup;
+      if (isLookup(message)) this.#send(await answer(lowers, message.path));
+      else {
+        last = message;
+        told(message);
+      }
+    }
+    await ended;
+    if (failure !== undefined) throw BerthError.from(failure, 'start the process that works on the layer');
+    if (last !== undefined && child.exitCode === 0) return last;
+    const how =
+      child.signalCode === null ? `exited with status ${child.exitCode}` : `was killed by ${child.signalCode}`;
+    const said = stderr === '' ? '' : `: ${stderr.trim()}`;
+    throw new BerthError('aborted', `the process working on the layer ${how}${said}`);
+  }
+
+  get #input(): Writable {
+    return this.#child.stdin as Writable;
+  }
+
+  #send(message: unknown): void {
+    this.#input.write(`${JSON.stringify(message)}\n`);
+  }
+}
+
+function isLookup(message: Message): message is Lookup {
+  return message.type === 'lookup';
+}
+
+async function answer(lowers: readonly string[], path: string): Promise<LookupReply> {
+  try {
+    return { entry: await lookupLower(lowers, path) };
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
+}
