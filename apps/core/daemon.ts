@@ -41,7 +41,11 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));
-  const db = started.use(openDatabase(join(root, 'meta.db')));
+  const db = started.use(
+    openDatabase(join(root, 'meta.db'), {
+      onDamage: (record, error) => log.error({ record, err: error }, 'a damaged record is passed over'),
+    }),
+  );
   const events = new EventExchange();
   const stores = openStores(root, db, events, log);
   started.defer(() => stores.collector.stop());

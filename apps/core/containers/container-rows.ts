@@ -4,6 +4,7 @@ import type { Container, TypedBytes } from './store.ts';
 
 /** One row of the table `containers`. */
 export interface ContainerRow {
+  readonly ns: string;
   readonly id: string;
   readonly image: string;
   readonly runtime_name: string;

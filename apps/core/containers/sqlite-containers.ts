@@ -4,6 +4,7 @@ import type { EventPublisher } from '../events/events.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsToColumn } from '../metadata/labels.ts';
+import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { maskedContainer } from './container-mask.ts';
@@ -35,7 +36,7 @@ export class SqliteContainerStore implements ContainerStore {
       ns,
       id,
     );
-    return containerOf(row, extensions);
+    return recordOf(row, (each) => containerOf(each, extensions), nameOf);
   }
 
   list(ns: string, filters?: readonly string[]): Container[] {
@@ -49,17 +50,16 @@ export class SqliteContainerStore implements ContainerStore {
       if (rows) rows.push(row);
       else extensions.set(row.id, [row]);
     }
-    return this.#db
-      .all<ContainerRow>('SELECT * FROM containers WHERE ns = ? ORDER BY id', ns)
-      .map((row) => containerOf(row, extensions.get(row.id) ?? []))
-      .filter(({ id, image, runtime, labels }) => {
-        const fields = {
-          id,
-          image: image || undefined,
-          'runtime.name': runtime.name,
-        };
-        return matches({ fields, maps: { labels } });
-      });
+    const rows = this.#db.all<ContainerRow>('SELECT * FROM containers WHERE ns = ? ORDER BY id', ns);
+    const containers = recordsOf(this.#db, rows, (row) => containerOf(row, extensions.get(row.id) ?? []), nameOf);
+    return containers.filter(({ id, image, runtime, labels }) => {
+      const fields = {
+        id,
+        image: image || undefined,
+        'runtime.name': runtime.name,
+      };
+      return matches({ fields, maps: { labels } });
+    });
   }
 
   create(ns: string, input: ContainerInput): Container {
@@ -173,6 +173,10 @@ function checked(input: ContainerInput): ContainerInput {
     throw invalid(input.id, 'snapshotter must be set when there is a snapshot key');
   }
   return { ...input, labels: cleanLabels(input.labels) };
+}
+
+function nameOf({ ns, id }: ContainerRow): string {
+  return `container "${id}" in namespace "${ns}"`;
 }
 
 function invalid(id: string, message: string): BerthError {

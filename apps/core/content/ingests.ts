@@ -2,6 +2,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import type { Database } from '../metadata/database.ts';
+import { recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { IngestStatus } from './store.ts';
 
@@ -129,9 +130,13 @@ export class Ingests {
   }
 
   list(ns: string): IngestStatus[] {
-    return this.#db
-      .all<Row>('SELECT * FROM ingests WHERE ns = ? ORDER BY ref', ns)
-      .map((row) => statusOf(this.#ingestOf(row)));
+    const rows = this.#db.all<Row>('SELECT * FROM ingests WHERE ns = ? ORDER BY ref', ns);
+    return recordsOf(
+      this.#db,
+      rows,
+      (row) => statusOf(this.#ingestOf(row)),
+      ({ ref }) => `write "${ref}"`,
+    );
   }
 
   /** Forgets the ingest, its leases too, and deletes its bytes. A writer that has it open can't commit it any more. */

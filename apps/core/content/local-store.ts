@@ -9,6 +9,7 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
+import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { openReader } from './blob-reader.ts';
@@ -18,6 +19,7 @@ import { Pins } from './pins.ts';
 import type { ContentInfo, ContentReader, ContentStore, ContentWriter, IngestStatus, WriterOptions } from './store.ts';
 
 interface BlobRow {
+  readonly ns: string;
   readonly digest: string;
   readonly size: number;
   readonly labels: string;
@@ -61,15 +63,15 @@ export class LocalContentStore implements ContentStore {
     parseDigest(digest);
     const row = this.#db.get<BlobRow>('SELECT * FROM blobs WHERE ns = ? AND digest = ?', ns, digest);
     if (!row) throw new BerthError('not_found', `content ${digest} not found`);
-    return infoOf(row);
+    return recordOf(row, infoOf, nameOf);
   }
 
   list(ns: string, filters?: readonly string[]): ContentInfo[] {
     const matches = matcher(filters);
-    return this.#db
-      .all<BlobRow>('SELECT * FROM blobs WHERE ns = ? ORDER BY digest', ns)
-      .map(infoOf)
-      .filter(({ digest, size, labels }) => matches({ fields: { digest, size: String(size) }, maps: { labels } }));
+    const rows = this.#db.all<BlobRow>('SELECT * FROM blobs WHERE ns = ? ORDER BY digest', ns);
+    return recordsOf(this.#db, rows, infoOf, nameOf).filter(({ digest, size, labels }) =>
+      matches({ fields: { digest, size: String(size) }, maps: { labels } }),
+    );
   }
 
   update(ns: string, digest: string, labels: Labels, fieldpaths?: readonly string[]): ContentInfo {
@@ -89,8 +91,9 @@ export class LocalContentStore implements ContentStore {
   }
 
   delete(ns: string, digest: string): void {
-    this.info(ns, digest);
-    this.#db.run('DELETE FROM blobs WHERE ns = ? AND digest = ?', ns, digest);
+    parseDigest(digest);
+    const { changes } = this.#db.run('DELETE FROM blobs WHERE ns = ? AND digest = ?', ns, digest);
+    if (changes === 0) throw new BerthError('not_found', `content ${digest} not found`);
     this.#rubbish = true;
     this.#parts.events.publishTyped(ns, '/content/delete', 'containerd.events.ContentDelete', { digest });
     this.#parts.onRelease();
@@ -235,6 +238,10 @@ function requireSha256(digest: string): void {
   if (algorithm !== 'sha256') {
     throw new BerthError('invalid_argument', `content ${digest}: the content store keeps sha256 digests only`);
   }
+}
+
+function nameOf({ ns, digest }: BlobRow): string {
+  return `content ${digest} in namespace "${ns}"`;
 }
 
 function infoOf(row: BlobRow): ContentInfo {

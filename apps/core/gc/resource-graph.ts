@@ -1,7 +1,9 @@
+import { BerthError } from '#common/errors.ts';
+import type { Labels } from '#common/labels.ts';
 import type { Database } from '../metadata/database.ts';
 import { labelsFromColumn } from '../metadata/labels.ts';
 import { type LabelReferences, labelReferences } from './label-references.ts';
-import { type Node, node, reachable } from './nodes.ts';
+import { type Node, type NodeType, node, reachable } from './nodes.ts';
 
 interface Labelled {
   readonly ns: string;
@@ -19,17 +21,22 @@ export class ResourceGraph {
   readonly #flat = new Set<Node>();
   readonly #references = new Map<Node, Node[]>();
   readonly #now: number;
+  readonly #db: Database;
+  /** Namespaces with labels that can't be read: what those refer to is not known, so all of them is kept. */
+  readonly #kept = new Set<string>();
   readonly #expiredLeases: { readonly ns: string; readonly id: string }[] = [];
   #nextExpiry: number | undefined;
 
   /** Reads the graph; call it inside the transaction that acts on it. `now` is in milliseconds since the epoch. */
   constructor(db: Database, now: number) {
+    this.#db = db;
     this.#now = now;
     this.#readLeases(db);
     this.#readImages(db);
     this.#readContent(db);
     this.#readSnapshots(db);
     this.#readContainers(db);
+    for (const ns of this.#kept) this.#keepAll(db, ns);
   }
 
   /** Every resource that something needs. */
@@ -51,7 +58,7 @@ export class ResourceGraph {
   #readLeases(db: Database): void {
     const resources = db.prepare('SELECT type, resource FROM lease_resources WHERE ns = ? AND lease = ?');
     for (const { ns, id, labels: column } of db.all<Labelled>('SELECT ns, id, labels FROM leases')) {
-      const labels = labelsFromColumn(column);
+      const labels = this.#labelsOf(`lease "${id}"`, { ns, labels: column });
       const { expiresAt } = labelReferences(ns, labels);
       if (expiresAt !== undefined && expiresAt < this.#now) {
         this.#expiredLeases.push({ ns, id });
@@ -124,12 +131,38 @@ export class ResourceGraph {
     if (root || (expiresAt !== undefined && expiresAt >= this.#now)) this.#roots.add(resource);
   }
 
-  #readLabels(resource: Node, { ns, labels }: Labelled): LabelReferences {
-    const meaning = labelReferences(ns, labelsFromColumn(labels));
+  #readLabels(resource: Node, row: Labelled): LabelReferences {
+    const { ns, id } = row;
+    const [type] = resource.split('\0', 1);
+    const meaning = labelReferences(ns, this.#labelsOf(`${type} "${id}"`, row));
     for (const to of meaning.references) this.#refer(resource, to);
     for (const from of meaning.backReferences) this.#refer(from, resource);
     this.#expires(meaning.expiresAt);
     return meaning;
+  }
+
+  #labelsOf(record: string, { ns, labels }: Pick<Labelled, 'ns' | 'labels'>): Labels {
+    try {
+      return labelsFromColumn(labels);
+    } catch (error) {
+      const { message } = BerthError.from(
+        error,
+        `labels of ${record}; until it is deleted, nothing is collected there`,
+      );
+      this.#db.reportDamage(`garbage collection in namespace "${ns}"`, new BerthError('data_loss', message));
+      this.#kept.add(ns);
+      return {};
+    }
+  }
+
+  #keepAll(db: Database, ns: string): void {
+    const all = db.all<{ type: NodeType; id: string }>(
+      `SELECT 'image' AS type, name AS id FROM images WHERE ns = ?1
+       UNION ALL SELECT 'content', digest FROM blobs WHERE ns = ?1
+       UNION ALL SELECT 'snapshot', snapshotter || '/' || name FROM snapshots WHERE ns = ?1`,
+      ns,
+    );
+    for (const { type, id } of all) this.#roots.add(node(type, ns, id));
   }
 
   #refer(from: Node, to: Node): void {

@@ -6,11 +6,13 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn, mapKeyOf } from '../metadata/labels.ts';
+import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import type { Image, ImageInput, ImageStore, ImageTarget } from './store.ts';
 
 interface Row {
+  readonly ns: string;
   readonly name: string;
   readonly media_type: string;
   readonly digest: string;
@@ -42,26 +44,23 @@ export class SqliteImageStore implements ImageStore {
   get(ns: string, name: string): Image {
     const row = this.#db.get<Row>('SELECT * FROM images WHERE ns = ? AND name = ?', ns, name);
     if (!row) throw notFound(name);
-    return imageOf(row);
+    return recordOf(row, imageOf, nameOf);
   }
 
   list(ns: string, filters?: readonly string[]): Image[] {
     const matches = matcher(filters);
-    return this.#db
-      .all<Row>('SELECT * FROM images WHERE ns = ? ORDER BY name', ns)
-      .map(imageOf)
-      .filter((image) => {
-        const { name, target, labels } = image;
-        const fields = {
-          name,
-          'target.digest': target.digest,
-          'target.mediatype': target.mediaType,
-        };
-        return matches({
-          fields,
-          maps: { labels, annotations: target.annotations ?? {} },
-        });
+    const rows = this.#db.all<Row>('SELECT * FROM images WHERE ns = ? ORDER BY name', ns);
+    return recordsOf(this.#db, rows, imageOf, nameOf).filter(({ name, target, labels }) => {
+      const fields = {
+        name,
+        'target.digest': target.digest,
+        'target.mediatype': target.mediaType,
+      };
+      return matches({
+        fields,
+        maps: { labels, annotations: target.annotations ?? {} },
       });
+    });
   }
 
   create(ns: string, input: ImageInput, lease?: string): Image {
@@ -127,9 +126,10 @@ export class SqliteImageStore implements ImageStore {
 
   delete(ns: string, name: string, target?: string): void {
     this.#db.tx(() => {
-      const current = this.get(ns, name);
-      if (target && current.target.digest !== target) {
-        throw new BerthError('not_found', `image "${name}" has target ${current.target.digest}, not ${target}`);
+      const current = this.#db.get<Row>('SELECT * FROM images WHERE ns = ? AND name = ?', ns, name);
+      if (!current) throw notFound(name);
+      if (target && current.digest !== target) {
+        throw new BerthError('not_found', `image "${name}" has target ${current.digest}, not ${target}`);
       }
       this.#db.run('DELETE FROM images WHERE ns = ? AND name = ?', ns, name);
     });
@@ -201,6 +201,10 @@ function imageOf(row: Row): Image {
     createdAt: timeFromColumn(row.created_at),
     updatedAt: timeFromColumn(row.updated_at),
   };
+}
+
+function nameOf({ ns, name }: Row): string {
+  return `image "${name}" in namespace "${ns}"`;
 }
 
 function notFound(name: string): BerthError {

@@ -5,6 +5,7 @@ import { type Labels, labelKeys } from '#common/labels.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn } from '../metadata/labels.ts';
+import { recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import type { Lease, LeaseResource, LeaseStore, WithLease } from './store.ts';
@@ -54,14 +55,10 @@ export class SqliteLeaseStore implements LeaseStore {
 
   list(ns: string, filters?: readonly string[]): Lease[] {
     const matches = matcher(filters);
-    return this.#db
-      .all<Row>('SELECT id, labels, created_at FROM leases WHERE ns = ? ORDER BY id', ns)
-      .map((row) => ({
-        id: row.id,
-        createdAt: timeFromColumn(row.created_at),
-        labels: labelsFromColumn(row.labels),
-      }))
-      .filter(({ id, labels }) => matches({ fields: { id }, maps: { labels } }));
+    const rows = this.#db.all<Row>('SELECT id, labels, created_at FROM leases WHERE ns = ? ORDER BY id', ns);
+    return recordsOf(this.#db, rows, leaseOf, ({ id }) => `lease "${id}" in namespace "${ns}"`).filter(
+      ({ id, labels }) => matches({ fields: { id }, maps: { labels } }),
+    );
   }
 
   addResource(ns: string, id: string, resource: LeaseResource): void {
@@ -122,6 +119,10 @@ export class SqliteLeaseStore implements LeaseStore {
   #require(ns: string, id: string): void {
     if (!this.#db.get('SELECT 1 FROM leases WHERE ns = ? AND id = ?', ns, id)) throw notFound(id);
   }
+}
+
+function leaseOf({ id, labels, created_at }: Row): Lease {
+  return { id, createdAt: timeFromColumn(created_at), labels: labelsFromColumn(labels) };
 }
 
 /** The types of containerd's lease manager: `content`, `ingests`, `images`, `snapshots/<snapshotter>`. */

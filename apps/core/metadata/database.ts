@@ -2,7 +2,7 @@ import { close, closeSync, fdatasync, openSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { BerthError } from '#common/errors.ts';
-import { errnoOf } from '#common/node-error.ts';
+import { errnoOf, hasErrno } from '#common/node-error.ts';
 import { applicationId, migrations } from './schema.ts';
 
 const sync = promisify(fdatasync);
@@ -22,16 +22,19 @@ export class Database implements Disposable {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   readonly #walFd: number;
+  readonly #onDamage: DatabaseOptions['onDamage'];
+  readonly #damaged = new Set<string>();
   #inTransaction = false;
   #afterCommit: (() => void)[] = [];
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
 
   /** Use {@link openDatabase}. `walFd` is an open descriptor of the write-ahead log, owned by the database from now on. */
-  constructor(path: string, db: DatabaseSync, walFd: number) {
+  constructor(path: string, db: DatabaseSync, walFd: number, { onDamage }: DatabaseOptions = {}) {
     this.path = path;
     this.#db = db;
     this.#walFd = walFd;
+    this.#onDamage = onDamage;
   }
 
   /** A prepared statement, kept for the next caller with the same text. */
@@ -46,11 +49,11 @@ export class Database implements Disposable {
 
   /** The first row, if any. */
   get<Row>(sql: string, ...params: SQLInputValue[]): Row | undefined {
-    return this.prepare(sql).get(...params) as Row | undefined;
+    return this.#guard(() => readRows(this.prepare(sql), (statement) => statement.get(...params))) as Row | undefined;
   }
 
   all<Row>(sql: string, ...params: SQLInputValue[]): Row[] {
-    return this.prepare(sql).all(...params) as Row[];
+    return this.#guard(() => readRows(this.prepare(sql), (statement) => statement.all(...params))) as Row[];
   }
 
   /** Runs a change; answers the number of rows it touched and the id of the row it inserted. */
@@ -107,6 +110,13 @@ export class Database implements Disposable {
     return this.#nextSync;
   }
 
+  /** Tells of a record that can't be read; of each one once, since lists are asked for over and over. */
+  reportDamage(record: string, error: unknown): void {
+    if (this.#damaged.has(record)) return;
+    this.#damaged.add(record);
+    this.#onDamage?.(record, BerthError.from(error));
+  }
+
   close(): void {
     this.#statements.clear();
     this.#db.close();
@@ -126,12 +136,17 @@ export class Database implements Disposable {
   }
 }
 
+export interface DatabaseOptions {
+  /** Told of each record that can't be read. */
+  readonly onDamage?: (record: string, error: BerthError) => void;
+}
+
 /**
  * Opens or creates the database and brings its schema up to date.
  * @throws data_loss for a damaged file, failed_precondition for one that is not ours or newer than this program, each
  *   with path and remedy.
  */
-export function openDatabase(path: string): Database {
+export function openDatabase(path: string, options: DatabaseOptions = {}): Database {
   let db: DatabaseSync | undefined;
   try {
     // Specs hold secrets in their environments. SQLite gives the log the mode of the database.
@@ -144,10 +159,38 @@ export function openDatabase(path: string): Database {
     check(db, path);
     migrate(db, path);
     // Only the log may be opened beside SQLite: closing a descriptor of the database itself would drop SQLite's locks.
-    return new Database(path, db, openSync(`${path}-wal`, 'r+'));
+    return new Database(path, db, openSync(`${path}-wal`, 'r+'), options);
   } catch (error) {
     if (db?.isOpen) db.close();
     throw BerthError.from(databaseError(error, path));
+  }
+}
+
+/**
+ * Node refuses all rows when one has an integer that a number can't hold. Such a row is damaged: it gets NaN there, for
+ * whoever makes a record of it to find out, and the others are read.
+ */
+function readRows(statement: StatementSync, read: (statement: StatementSync) => unknown): unknown {
+  try {
+    return read(statement);
+  } catch (error) {
+    if (!hasErrno(error, 'ERR_OUT_OF_RANGE')) throw error;
+  }
+  statement.setReadBigInts(true);
+  try {
+    const result = read(statement);
+    for (const row of Array.isArray(result) ? result : [result]) toNumbers(row as Record<string, unknown>);
+    return result;
+  } finally {
+    statement.setReadBigInts(false);
+  }
+}
+
+function toNumbers(row: Record<string, unknown>): void {
+  for (const [column, value] of Object.entries(row)) {
+    if (typeof value !== 'bigint') continue;
+    const number = Number(value);
+    row[column] = Number.isSafeInteger(number) ? number : Number.NaN;
   }
 }
 

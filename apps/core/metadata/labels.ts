@@ -19,8 +19,17 @@ export function labelsToColumn(labels: Labels): string {
   return JSON.stringify(Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))));
 }
 
+/** @throws when the column doesn't hold what {@link labelsToColumn} writes. */
 export function labelsFromColumn(column: string): Labels {
-  return JSON.parse(column) as Labels;
+  const labels: unknown = JSON.parse(column);
+  if (isLabels(labels)) return labels;
+  throw new BerthError('data_loss', `"${column.slice(0, 64)}" are no labels`);
+}
+
+function isLabels(value: unknown): value is Labels {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  for (const key in value) if (typeof (value as Record<string, unknown>)[key] !== 'string') return false;
+  return true;
 }
 
 /** Splits `labels.<key>` (keys contain dots themselves); undefined for another path. */

@@ -4,6 +4,7 @@ import type { Labels } from '#common/labels.ts';
 import type { EventPublisher } from '../events/events.ts';
 import type { Database } from '../metadata/database.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
+import { recordOf, recordsOf } from '../metadata/records.ts';
 import type { Namespace, NamespaceStore } from './store.ts';
 
 interface Row {
@@ -31,11 +32,12 @@ export class SqliteNamespaceStore implements NamespaceStore {
   get(name: string): Namespace {
     const row = this.#db.get<Row>('SELECT name, labels FROM namespaces WHERE name = ?', name);
     if (!row) throw notFound(name);
-    return namespaceOf(row);
+    return recordOf(row, namespaceOf, nameOf);
   }
 
   list(): Namespace[] {
-    return this.#db.all<Row>('SELECT name, labels FROM namespaces ORDER BY name').map(namespaceOf);
+    const rows = this.#db.all<Row>('SELECT name, labels FROM namespaces ORDER BY name');
+    return recordsOf(this.#db, rows, namespaceOf, nameOf);
   }
 
   create(name: string, labels?: Labels): Namespace {
@@ -65,7 +67,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
 
   delete(name: string): void {
     this.#db.tx(() => {
-      this.get(name);
+      if (!this.#db.get('SELECT 1 FROM namespaces WHERE name = ?', name)) throw notFound(name);
       const left = Object.entries(contents).flatMap(([what, sql]) => (this.#db.get(sql, name) ? [what] : []));
       if (left.length > 0) {
         throw new BerthError(
@@ -87,6 +89,10 @@ export class SqliteNamespaceStore implements NamespaceStore {
 
 function namespaceOf(row: Row): Namespace {
   return { name: row.name, labels: labelsFromColumn(row.labels) };
+}
+
+function nameOf({ name }: Row): string {
+  return `namespace "${name}"`;
 }
 
 function notFound(name: string): BerthError {

@@ -155,6 +155,8 @@ function hasRecord(bundle: Bundle, containers: Pick<ContainerStore, 'get'>): boo
     return true;
   } catch (error) {
     if (isCode(error, 'not_found')) return false;
+    // It can't be read, but it is there.
+    if (isCode(error, 'data_loss')) return true;
     throw error;
   }
 }
