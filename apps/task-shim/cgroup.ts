@@ -13,30 +13,17 @@ const v1Controllers = ['memory', 'pids', 'cpu', 'devices', 'freezer', 'systemd']
 export class Cgroup {
   readonly folders: CgroupFolders | undefined;
   readonly #processes: string | undefined;
-  /** File of the count of OOM kills. */
-  readonly #oom: string | undefined;
 
   constructor(cgroup: CgroupFolders | undefined) {
     this.folders = cgroup;
-    if (cgroup?.version === 2) {
-      this.#processes = cgroup.folder;
-      this.#oom = `${cgroup.folder}/memory.events`;
-    } else if (cgroup?.version === 1) {
-      const memory = cgroup.folders.get('memory');
-      this.#processes = v1Controllers.map((name) => cgroup.folders.get(name)).find((path) => path !== undefined);
-      this.#oom = memory === undefined ? undefined : `${memory}/memory.oom_control`;
-    }
+    this.#processes =
+      cgroup?.version === 1
+        ? v1Controllers.map((name) => cgroup.folders.get(name)).find((path) => path !== undefined)
+        : cgroup?.folder;
   }
 
   static of(pid: number): Cgroup {
     return new Cgroup(cgroupFoldersOf(pid));
-  }
-
-  /** How often the kernel has killed for want of memory in this cgroup; 0 when it can't be told. */
-  oomKills(): number {
-    if (this.#oom === undefined) return 0;
-    const text = readTextIfThere(this.#oom) ?? '';
-    return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
   }
 
   /** The processes in it and below; undefined when the container has no cgroup of its own. */

@@ -3,6 +3,7 @@ import type { Bundle } from './bundle.ts';
 import type { Cgroup } from './cgroup.ts';
 import type { Publish } from './events.ts';
 import type { ShimLog } from './log.ts';
+import { OomWatch } from './oom-watch.ts';
 import type { TaskProcess } from './process.ts';
 import type { Exit } from './reaper.ts';
 
@@ -20,7 +21,7 @@ export class Exits {
   readonly #publish: Publish;
   readonly #log: ShimLog;
   readonly #cgroup: Cgroup;
-  #oomKills = 0;
+  readonly #oom: OomWatch;
   /** Execs whose start was begun and whose exit isn't published. */
   #runningExecs = 0;
   /** Init has been reaped; its exit may have to wait for other events. */
@@ -35,6 +36,8 @@ export class Exits {
     this.#cgroup = cgroup;
     this.#publish = publish;
     this.#log = log;
+    this.#oom = new OomWatch(cgroup.folders, () => publish('containerd.events.TaskOOM', { containerId: id }));
+    this.#attempt('watch for want of memory', () => this.#oom.start());
   }
 
   /** From here on no exec may be started, though the state may still be running. */
@@ -73,27 +76,32 @@ export class Exits {
     this.#tellInit();
   }
 
+  /** Nothing of the container is watched any more. */
+  close(): void {
+    this.#oom.close();
+  }
+
   /** Called after everything that init's exit may have had to wait for. */
   #tellInit(): void {
     const exit = this.#initExit;
     if (exit === undefined || this.#initIsStarting || this.#init.exit !== undefined) return;
     this.#killOthers();
-    if (this.#runningExecs === 0) this.#tell(this.#init, this.#id, exit);
+    if (this.#runningExecs > 0) return;
+    this.#tell(this.#init, this.#id, exit);
+    this.close();
   }
 
   /** Without a pid namespace of its own, a container's other processes outlive init. */
   #killOthers(): void {
     if (this.#othersKilled) return;
     this.#othersKilled = true;
-    try {
+    this.#attempt("kill what outlived the container's init", () => {
       if (this.#bundle.sharesPidNamespace()) this.#cgroup.killAll();
-    } catch (error) {
-      this.#log.warn("kill what outlived the container's init", error, { id: this.#id });
-    }
+    });
   }
 
   #tell(ended: TaskProcess, id: string, exit: Exit): void {
-    this.#tellOom();
+    this.#attempt('count kills for want of memory', () => this.#oom.look());
     ended.markEnded(exit);
     this.#log.info('exited', { id: this.#id, execId: ended.execId, pid: exit.pid, status: exit.status });
     this.#publish('containerd.events.TaskExit', {
@@ -105,13 +113,11 @@ export class Exits {
     });
   }
 
-  #tellOom(): void {
+  #attempt(what: string, step: () => void): void {
     try {
-      const kills = this.#cgroup.oomKills();
-      if (kills > this.#oomKills) this.#publish('containerd.events.TaskOOM', { containerId: this.#id });
-      this.#oomKills = kills;
+      step();
     } catch (error) {
-      this.#log.warn('count OOM kills', error, { id: this.#id });
+      this.#log.warn(what, error, { id: this.#id });
     }
   }
 }

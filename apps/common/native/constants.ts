@@ -41,6 +41,9 @@ export const EPOLL = {
   ET: 0x80000000,
 } as const;
 
+/** inotify(7) events. */
+export const IN = { MODIFY: 2 } as const;
+
 /** waitpid(2) options. */
 export const W = { NOHANG: 1, UNTRACED: 2, CONTINUED: 8 } as const;
 

@@ -4,7 +4,7 @@
  * Every failure throws a Node-style Error with `code` ('ENOENT'), `errno` (negative), `syscall` and
  * mostly `path`; `BerthError.from` maps it. Calls are synchronous and short unless they say otherwise.
  */
-export { CAP, EPOLL, LOCK, MNT, MS, O, RESOLVE, S, SPLICE, W } from './constants.ts';
+export { CAP, EPOLL, IN, LOCK, MNT, MS, O, RESOLVE, S, SPLICE, W } from './constants.ts';
 
 /** What waitpid(2) collected. One of `exitCode` and `signal` is set for an ended process. */
 export interface WaitStatus {
@@ -169,6 +169,10 @@ export interface Native {
   eventfdSignal(fd: number): void;
   /** Resets an eventfd; answers how often it was signalled. */
   eventfdDrain(fd: number): number;
+  /** A non-blocking descriptor that can be read once something in `mask` (IN) has happened to the path (inotify(7)). */
+  inotify(path: string, mask: number): number;
+  /** Reads away what a non-blocking descriptor has, to its end or until it would block. */
+  discard(fd: number): void;
 }
 
 /**
@@ -260,4 +264,6 @@ export const {
   eventfd,
   eventfdSignal,
   eventfdDrain,
+  inotify,
+  discard,
 } = native;

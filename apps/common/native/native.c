@@ -29,6 +29,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -1150,6 +1151,28 @@ static napi_value n_eventfd_drain(napi_env env, napi_callback_info info) {
   return rc < 0 && errno == EAGAIN ? number(env, 0) : result(env, rc < 0 ? rc : (int64_t)count, "read", NULL);
 }
 
+static napi_value n_inotify(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  INT64(mask, 1);
+  int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  if (fd < 0) return fail(env, "inotify_init1", NULL);
+  if (inotify_add_watch(fd, path, (uint32_t)mask) >= 0) return number(env, fd);
+  int err = errno;
+  close(fd);
+  return fail_with(env, err, "inotify_add_watch", path);
+}
+
+static napi_value n_discard(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  char bytes[4096];
+  ssize_t rc;
+  do rc = read(fd, bytes, sizeof bytes);
+  while (rc > 0 || (rc < 0 && errno == EINTR));
+  return rc < 0 && errno == EAGAIN ? undefined(env) : done(env, (int)rc, "read", NULL);
+}
+
 /* ---- the table ---- */
 
 static const struct {
@@ -1218,6 +1241,8 @@ static const struct {
     {"eventfd", n_eventfd},
     {"eventfdSignal", n_eventfd_signal},
     {"eventfdDrain", n_eventfd_drain},
+    {"inotify", n_inotify},
+    {"discard", n_discard},
 };
 
 NAPI_MODULE_INIT() {

@@ -1,59 +1,24 @@
-import {
-  close,
-  EPOLL,
-  epollAdd,
-  epollDel,
-  epollMod,
-  epollWatch,
-  recv,
-  send,
-  unixAccept,
-  unixConnect,
-  unixListen,
-} from '../native/index.ts';
+import { close, EPOLL, recv, send, unixAccept, unixConnect, unixListen } from '../native/index.ts';
+import { poller } from '../native/poller.ts';
 import type { StreamEvents, StreamSocket, UnixSockets } from './socket.ts';
-
-/** Calls back when a descriptor is ready, once for each time it is armed. */
-class Poller {
-  readonly #callbacks = new Map<number, () => void>();
-  #epoll: number | undefined;
-
-  add(fd: number, events: number, ready: () => void): void {
-    this.#epoll ??= epollWatch((readyFd) => this.#callbacks.get(readyFd)?.());
-    this.#callbacks.set(fd, ready);
-    epollAdd(this.#epoll, fd, events | EPOLL.ONESHOT);
-  }
-
-  arm(fd: number, events: number): void {
-    if (this.#epoll !== undefined) epollMod(this.#epoll, fd, events | EPOLL.ONESHOT);
-  }
-
-  /** Before the descriptor is closed. A call that is under way finds nobody, or a newcomer with nothing to read. */
-  remove(fd: number): void {
-    this.#callbacks.delete(fd);
-    if (this.#epoll !== undefined) epollDel(this.#epoll, fd);
-  }
-}
 
 /** What one read takes; shared, because a chunk is copied to its own size before anybody sees it. */
 const scratch = Buffer.allocUnsafeSlow(16 * 1024);
 
 class NativeSocket implements StreamSocket {
-  readonly #poller: Poller;
   readonly #fd: number;
   readonly #waiting: Uint8Array[] = [];
   #events: StreamEvents | undefined;
   #ending = false;
   #open = true;
 
-  constructor(poller: Poller, fd: number) {
-    this.#poller = poller;
+  constructor(fd: number) {
     this.#fd = fd;
   }
 
   observe(events: StreamEvents): void {
     this.#events = events;
-    this.#poller.add(this.#fd, EPOLL.IN, () => this.#ready());
+    poller.add(this.#fd, EPOLL.IN, () => this.#ready());
   }
 
   write(bytes: Uint8Array): void {
@@ -71,7 +36,7 @@ class NativeSocket implements StreamSocket {
     if (!this.#open) return;
     this.#open = false;
     this.#waiting.length = 0;
-    this.#poller.remove(this.#fd);
+    poller.remove(this.#fd);
     close(this.#fd);
     queueMicrotask(() => this.#events?.closed());
   }
@@ -111,32 +76,30 @@ class NativeSocket implements StreamSocket {
   }
 
   #arm(): void {
-    if (this.#open) this.#poller.arm(this.#fd, EPOLL.IN | (this.#waiting.length > 0 ? EPOLL.OUT : 0));
+    if (this.#open) poller.arm(this.#fd, EPOLL.IN | (this.#waiting.length > 0 ? EPOLL.OUT : 0));
   }
 }
 
 /** Sockets on the addon alone: an idle process is never woken, and nothing of node:net is loaded. */
 class NativeSockets implements UnixSockets {
-  readonly #poller = new Poller();
-
   async connect(path: string, events: StreamEvents): Promise<StreamSocket> {
-    const socket = new NativeSocket(this.#poller, unixConnect(path));
+    const socket = new NativeSocket(unixConnect(path));
     socket.observe(events);
     return socket;
   }
 
   async listen(path: string, accept: (socket: StreamSocket) => StreamEvents): Promise<{ close(): void }> {
     const fd = unixListen(path, 0o600);
-    this.#poller.add(fd, EPOLL.IN, () => {
+    poller.add(fd, EPOLL.IN, () => {
       for (let connection = unixAccept(fd); connection !== null; connection = unixAccept(fd)) {
-        const socket = new NativeSocket(this.#poller, connection);
+        const socket = new NativeSocket(connection);
         socket.observe(accept(socket));
       }
-      this.#poller.arm(fd, EPOLL.IN);
+      poller.arm(fd, EPOLL.IN);
     });
     return {
       close: () => {
-        this.#poller.remove(fd);
+        poller.remove(fd);
         close(fd);
       },
     };
