@@ -1,7 +1,7 @@
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadConfig } from '#common/config/load.ts';
-import { oneOf, string, table } from '#common/config/schema.ts';
+import { duration, oneOf, string, table } from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
@@ -21,6 +21,8 @@ export interface CoreConfig {
   readonly defaultRuntime: string;
   /** Per-registry `hosts.toml` files. */
   readonly certsDir: string;
+  /** How often containers with restart labels are looked at, in milliseconds. */
+  readonly restartIntervalMs: number;
 }
 
 /** berthd.toml. An empty text stands for a default that depends on other settings. */
@@ -31,6 +33,7 @@ const schema = table({
   grpc: table({ address: string('') }),
   shim: table({ path: string(''), defaultRuntime: string('io.containerd.runc.v2') }),
   registry: table({ configPath: string(defaultPaths.certsDir) }),
+  restart: table({ interval: duration('10s') }),
 });
 
 const usage =
@@ -54,6 +57,9 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
   if (level !== undefined && !isLogLevel(level)) {
     throw new BerthError('invalid_argument', `--log-level ${level}: want one of ${logLevels.join(', ')}`);
   }
+  if (file.restart.interval < 100) {
+    throw new BerthError('invalid_argument', 'restart.interval must be 100ms or more');
+  }
   const besideInstall = join(import.meta.dirname, '../../dist/containerd-shim-berth-v1');
   return {
     root,
@@ -63,6 +69,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     shimBinary: absolute('shim.path', file.shim.path || besideInstall),
     defaultRuntime: file.shim.defaultRuntime,
     certsDir: absolute('certs-dir', flags['certs-dir'] ?? file.registry.configPath),
+    restartIntervalMs: file.restart.interval,
   };
 }
 

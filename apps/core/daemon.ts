@@ -20,6 +20,8 @@ import { leasesService } from './leases/service.ts';
 import { openDatabase } from './metadata/database.ts';
 import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
+import { monitoredContainers } from './restart/monitored.ts';
+import { RestartMonitor } from './restart/restart-monitor.ts';
 import { snapshotsService } from './snapshots/service.ts';
 import { openStores, type Stores } from './stores.ts';
 import { tasksService } from './tasks/service.ts';
@@ -86,6 +88,15 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   });
 
   stores.collector.request();
+  const restarts = new RestartMonitor({
+    monitored: () => monitoredContainers(db),
+    containers: stores.containers,
+    tasks: tasks.manager,
+    intervalMs: config.restartIntervalMs,
+    log,
+  });
+  restarts.start();
+  started.use(restarts);
   notifyServiceManager('READY=1');
   started.defer(() => notifyServiceManager('STOPPING=1'));
   log.info({ address, root, state, version, pid: process.pid }, 'berthd is ready');

@@ -1,4 +1,5 @@
 import type { Plugin } from '#proto/containerd/services/introspection/v1/Plugin.ts';
+import { policyNames } from '../restart/policy.ts';
 
 /** What clients may read about parts of this daemon. */
 export interface PluginFacts {
@@ -60,6 +61,7 @@ export function pluginsOf({ snapshotRoot }: PluginFacts): Plugin[] {
     plain('io.containerd.event.v1', 'exchange'),
     plain('io.containerd.gc.v1', 'scheduler'),
     plain('io.containerd.lease.v1', 'manager'),
+    { type: 'io.containerd.monitor.container.v1', id: 'restart', capabilities: [...policyNames] },
     plain('io.containerd.streaming.v1', 'manager'),
     plain('io.containerd.transfer.v1', 'local'),
     { ...runtimePlugin, platforms },

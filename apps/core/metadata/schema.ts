@@ -6,6 +6,8 @@
  *   namespaces         name | labels
  *   ├─ containers      ns, id | image, runtime, spec, snapshotter + snapshot_key, sandbox, labels
  *   │   └─ container_extensions   ns, id, name | type_url, value
+ *   ├─ sandboxes       ns, id | sandboxer, runtime, spec, labels
+ *   │   └─ sandbox_extensions     ns, id, name | type_url, value
  *   ├─ images          ns, name | media_type, digest, size, annotations, labels
  *   ├─ blobs           ns, digest | size, labels                  bytes: root/content/blobs/sha256/<hex>, shared
  *   ├─ ingests         id | ns, ref, expected, total, expires_at  bytes: root/content/ingest/<id>
@@ -128,6 +130,36 @@ export const migrations: readonly string[] = [
   UPDATE ingests SET started_at = started_at * 1000;
   UPDATE snapshots SET created_at = created_at * 1000, updated_at = updated_at * 1000;
   UPDATE leases SET created_at = created_at * 1000;
+  `,
+  // Sandboxes; the containers that the restart monitor looks after.
+  `
+  CREATE TABLE sandboxes (
+    ns TEXT NOT NULL,
+    id TEXT NOT NULL,
+    sandboxer TEXT NOT NULL,
+    runtime_name TEXT NOT NULL,
+    runtime_options_type TEXT,
+    runtime_options BLOB,
+    spec_type TEXT,
+    spec BLOB,
+    labels TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (ns, id)
+  ) STRICT;
+
+  CREATE TABLE sandbox_extensions (
+    ns TEXT NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type_url TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (ns, id, name),
+    FOREIGN KEY (ns, id) REFERENCES sandboxes (ns, id) ON DELETE CASCADE
+  ) STRICT;
+
+  CREATE INDEX containers_monitored ON containers (ns, id)
+    WHERE instr(labels, '"containerd.io/restart.status"') > 0;
   `,
 ];
 

@@ -22,6 +22,7 @@ describe("berthd's configuration", () => {
       logLevel: 'info',
       defaultRuntime: 'io.containerd.runc.v2',
       certsDir: '/etc/berth/certs.d',
+      restartIntervalMs: 10_000,
     });
     expect(await readConfig(['--config', file, '--state', '/x'])).toMatchObject({ address: '/x/berthd.sock' });
   });
@@ -40,6 +41,7 @@ describe("berthd's configuration", () => {
     ['rot = "/a"', /berthd.toml:1: unknown key "rot".*did you mean "root"/],
     ['\n[shim]\nruntime = "x"', /berthd.toml:3: unknown key "shim.runtime"/],
     ['[log]\nlevel = "loud"', /berthd.toml:2: log.level must be one of/],
+    ['[restart]\ninterval = "0s"', /restart.interval must be 100ms or more/],
     ['root = "relative"', /root: "relative" must be an absolute path/],
   ])('refuses the file %j, saying where and what', async (text, message) => {
     writeFileSync(file, text);
