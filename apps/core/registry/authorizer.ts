@@ -27,8 +27,10 @@ export class Authorizer {
   readonly #connections: HttpConnections;
   readonly #source: CredentialSource | undefined;
   #credentials: Promise<Credentials | undefined> | undefined;
-  /** What the host asked for last. */
-  #challenge: Challenge | undefined;
+  /** What the host asked for, by the scope that it refused. */
+  readonly #challenges = new Map<string, Challenge>();
+  /** What it asked for last: the best guess for another scope. */
+  #latest: Challenge | undefined;
   readonly #tokens = new Map<string, Promise<Token>>();
 
   constructor(host: RegistryHost, connections: HttpConnections, source: CredentialSource | undefined) {
@@ -39,10 +41,11 @@ export class Authorizer {
 
   /** The Authorization header for a request in `scope`, as far as it is known what the host wants. */
   async authorization(scope: string, signal: AbortSignal): Promise<string | undefined> {
-    if (this.#challenge === undefined) return undefined;
+    const challenge = this.#challenges.get(scope) ?? withoutScope(this.#latest);
+    if (challenge === undefined) return undefined;
     const credentials = await this.#credentials;
     if (credentials?.kind === 'header') return credentials.value;
-    if (this.#challenge.scheme === 'bearer') return `Bearer ${await this.#token(this.#challenge, scope, signal)}`;
+    if (challenge.scheme === 'bearer') return `Bearer ${await this.#token(challenge, scope, signal)}`;
     return credentials?.kind === 'password'
       ? basicAuthorization(credentials.username, credentials.password)
       : undefined;
@@ -58,7 +61,8 @@ export class Authorizer {
     const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm'));
     const challenge = bearer ?? challenges.find(({ scheme }) => scheme === 'basic');
     if (challenge === undefined) return false;
-    this.#challenge = challenge;
+    this.#challenges.set(scope, challenge);
+    this.#latest = challenge;
     this.#tokens.delete(tokenKey(challenge, scope));
     this.#credentials ??= this.#ask(values === undefined ? [] : [values].flat());
     const credentials = await this.#credentials;
@@ -83,7 +87,8 @@ export class Authorizer {
     const credentials = await this.#credentials;
     const service = challenge.parameters.get('service');
     const wanted = challenge.parameters.get('scope') ?? scope;
-    const fields = new URLSearchParams({ ...(service === undefined ? {} : { service }), scope: wanted });
+    const fields = new URLSearchParams(service === undefined ? {} : { service });
+    for (const one of wanted.split(' ')) fields.append('scope', one);
     const response =
       credentials?.kind === 'refresh'
         ? await this.#postToken(realm, fields, credentials.token, signal)
@@ -144,6 +149,13 @@ export class Authorizer {
     }
     return realm;
   }
+}
+
+function withoutScope(challenge: Challenge | undefined): Challenge | undefined {
+  if (challenge === undefined) return undefined;
+  const parameters = new Map(challenge.parameters);
+  parameters.delete('scope');
+  return { scheme: challenge.scheme, parameters };
 }
 
 function tokenKey(challenge: Challenge, scope: string): string {

@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import { Authorizer } from './authorizer.ts';
 import { type CredentialSource, redactUrl } from './credentials.ts';
 import type { RegistryHost } from './hosts.ts';
-import { HttpConnections, type HttpResponse } from './http.ts';
+import { HttpConnections, type HttpRequest, type HttpResponse } from './http.ts';
 import { drain, errorDetail } from './response-body.ts';
 import { retryAfter, TransientError } from './retry.ts';
 
@@ -10,17 +10,21 @@ const MAX_REDIRECTS = 10;
 const MAX_AUTH_ROUNDS = 2;
 
 export interface HostRequest {
-  readonly method: 'GET' | 'HEAD';
-  /** Below the host's base, without a leading slash. */
-  readonly path: string;
+  readonly method: HttpRequest['method'];
+  /** Below the host's base, without a leading slash; or a URL that the host named in an earlier answer. */
+  readonly path: string | URL;
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Token scope, `repository:library/busybox:pull`. */
+  /** Makes the body, anew for each time that it is sent. */
+  readonly body?: () => HttpRequest['body'];
+  /** Token scopes with spaces between them: `repository:library/busybox:pull`. */
   readonly scope: string;
+  /** Statuses that the caller wants to see although they tell of a failure. */
+  readonly expected?: readonly number[];
   readonly signal: AbortSignal;
 }
 
-/** Talks to one host of a registry during one pull: authorization, redirects, and what each status means. */
+/** Talks to one host of a registry during one transfer: authorization, redirects, and what each status means. */
 export class HostSession implements Disposable {
   readonly host: RegistryHost;
   readonly #connections: HttpConnections;
@@ -46,13 +50,14 @@ export class HostSession implements Disposable {
   }
 
   /**
-   * Sends a request and answers a response of status 200, 206 or 416.
+   * Sends a request and answers a response of a status from 200 to 206, or one that is expected.
    * @throws not_found; unauthenticated and permission_denied with the registry's reason; unavailable when another attempt
    *   may help; what {@link HttpConnections.request} throws.
    */
   async request(request: HostRequest): Promise<HttpResponse> {
     for (let round = 0; ; round++) {
       const response = await this.#send(request);
+      if (request.expected?.includes(response.status)) return response;
       if (response.status !== 401) return this.#checked(response);
       if (round === MAX_AUTH_ROUNDS || !(await this.#authorizer.refused(response, request.scope))) {
         throw new BerthError('unauthenticated', await this.#message('unauthorized', response));
@@ -71,9 +76,10 @@ export class HostSession implements Disposable {
       const home = url.origin === this.host.base.origin;
       const headers = { ...request.headers, ...(home ? own : {}) };
       const connections = home ? this.#connections : this.#foreign;
-      const response = await connections.request(url, { method: request.method, headers, signal, timeouts });
+      const { method } = request;
+      const response = await connections.request(url, { method, headers, body: request.body?.(), signal, timeouts });
       const location = response.headers.location;
-      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) {
+      if (!redirectsOf(method).includes(response.status) || location === undefined) {
         // Another host's challenge isn't the registry's: it gets no answer.
         if (response.status === 401 && !home) {
           throw new BerthError(
@@ -90,10 +96,17 @@ export class HostSession implements Disposable {
   }
 
   #url(request: HostRequest): URL {
-    const url = new URL(this.host.base);
-    url.pathname = `${url.pathname.replace(/\/$/, '')}/${request.path}`;
+    const url = new URL(typeof request.path === 'string' ? this.host.base : request.path);
+    if (typeof request.path === 'string') url.pathname = `${url.pathname.replace(/\/$/, '')}/${request.path}`;
     for (const [name, value] of Object.entries(request.query ?? {})) url.searchParams.set(name, value);
     return url;
+  }
+
+  /** The URL that an answer of this host says to go on with. @throws unavailable when it names none. */
+  locationOf(response: HttpResponse): URL {
+    const { location } = response.headers;
+    if (location === undefined) throw new BerthError('unavailable', `${this.name} doesn't say where to go on`);
+    return this.#redirect(response.url, location);
   }
 
   #redirect(from: URL, location: string): URL {
@@ -109,7 +122,7 @@ export class HostSession implements Disposable {
 
   async #checked(response: HttpResponse): Promise<HttpResponse> {
     const { status } = response;
-    if (status === 200 || status === 206 || status === 416) return response;
+    if (status >= 200 && status <= 206) return response;
     if (status === 404) throw new BerthError('not_found', await this.#message('not found', response));
     if (status === 403) throw new BerthError('permission_denied', await this.#message('forbidden', response));
     const message = await this.#message(status === 429 ? 'too many requests' : 'unexpected answer', response);
@@ -123,4 +136,9 @@ export class HostSession implements Disposable {
     const detail = await errorDetail(response);
     return `${what}: ${redactUrl(response.url)} answered ${response.status}${detail === '' ? '' : ` (${detail})`}`;
   }
+}
+
+/** What changes the registry may only be sent elsewhere as it is (RFC 9110, 15.4). */
+function redirectsOf(method: HttpRequest['method']): readonly number[] {
+  return method === 'GET' || method === 'HEAD' ? [301, 302, 303, 307, 308] : [307, 308];
 }

@@ -1,5 +1,6 @@
 import * as http from 'node:http';
 import * as https from 'node:https';
+import { Readable } from 'node:stream';
 import { getCACertificates } from 'node:tls';
 import { BerthError, messageOf } from '#common/errors.ts';
 import { errnoOf } from '#common/node-error.ts';
@@ -21,9 +22,10 @@ export interface Timeouts {
 }
 
 export interface HttpRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH';
   readonly headers: Readonly<Record<string, string | string[]>>;
-  readonly body?: string;
+  /** Pieces are sent as fast as the server takes them; a `content-length` header says how many bytes they are. */
+  readonly body?: string | Buffer | AsyncIterable<Buffer> | undefined;
   readonly signal: AbortSignal;
   readonly timeouts: Timeouts;
 }
@@ -70,7 +72,7 @@ export class HttpConnections implements Disposable {
     outgoing.on('response', resolve).on('error', reject);
     outgoing.on('timeout', () => outgoing.destroy(new BerthError('unavailable', `${url.host} sends nothing any more`)));
     using _ = limitConnecting(outgoing, url, request.timeouts.connectMs);
-    outgoing.end(request.body);
+    sendBody(outgoing, request.body);
     try {
       const body = await promise;
       // An aborted body is found by whoever reads it; without a reader it must not end the process.
@@ -93,6 +95,23 @@ export class HttpConnections implements Disposable {
     this.#agents.set(key, agent);
     return agent;
   }
+}
+
+/** A server that answers before it has everything wants no more of it: the connection ends with its answer. */
+function sendBody(outgoing: http.ClientRequest, body: HttpRequest['body']): void {
+  if (body === undefined || typeof body === 'string' || Buffer.isBuffer(body)) {
+    outgoing.end(body);
+    return;
+  }
+  const pieces = Readable.from(body, { objectMode: false });
+  outgoing.once('response', (response) => {
+    if (outgoing.writableEnded) return;
+    pieces.destroy();
+    response.once('close', () => outgoing.destroy());
+  });
+  outgoing.once('close', () => pieces.destroy());
+  pieces.once('error', (error) => outgoing.destroy(error));
+  pieces.pipe(outgoing);
 }
 
 /** Destroys a request whose connection doesn't come about in time. */

@@ -24,6 +24,11 @@ export function isLayer(mediaType: string): boolean {
   return /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\./.test(mediaType);
 }
 
+/** image-spec layer.md, "Non-Distributable Layers", and Docker's foreign layers. */
+export function isNonDistributable(mediaType: string): boolean {
+  return /\.(nondistributable|foreign)\./.test(mediaType);
+}
+
 /** Docker's first manifest format, signed JSON without a config; no current runtime takes it. */
 export function isSchema1(mediaType: string): boolean {
   return /^application\/vnd\.docker\.distribution\.manifest\.v1\+(json|prettyjws)$/.test(mediaType);

@@ -92,9 +92,7 @@ export class RegistryClient implements Disposable {
     signal: AbortSignal,
   ): { scope: string; signal: AbortSignal; query: Record<string, string> } {
     const { domain, path } = this.reference;
-    // A mirror for several registries tells them apart by this.
-    const mirror = session.name !== domain && !(domain === 'docker.io' && session.name === 'registry-1.docker.io');
-    return { scope: `repository:${path}:pull`, signal, query: mirror ? { ns: domain } : {} };
+    return { scope: `repository:${path}:pull`, signal, query: mirrorQuery(session, domain) };
   }
 
   async #head(session: HostSession, object: string, signal: AbortSignal): Promise<Descriptor> {
@@ -134,7 +132,8 @@ export class RegistryClient implements Disposable {
       ...(isDocument ? { accept: ACCEPTED_MANIFESTS } : {}),
       ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
     };
-    const response = await session.request({ ...this.#request(session, signal), method: 'GET', path, headers });
+    const request = { ...this.#request(session, signal), method: 'GET', path, headers, expected: [416] } as const;
+    const response = await session.request(request);
     const close = (): void => void response.body.destroy();
     if (response.status === 416) {
       close();
@@ -191,6 +190,12 @@ export class RegistryClient implements Disposable {
     const detail = [...new Set(errors.map(messageOf))].join('; ');
     return new BerthError(cause.code, `${this.#name}: ${detail}`, { cause });
   }
+}
+
+/** A mirror for several registries tells them apart by this. */
+export function mirrorQuery({ name }: HostSession, domain: string): Record<string, string> {
+  const itself = name === domain || (domain === 'docker.io' && name === 'registry-1.docker.io');
+  return itself ? {} : { ns: domain };
 }
 
 function baseType(value: string | string[] | undefined): string | undefined {

@@ -1,7 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import type { ContentStore } from '../content/store.ts';
 import { type Descriptor, MAX_DOCUMENT, type Manifest, type Platform, parseDocument } from '../registry/document.ts';
-import { isIndex, isManifest } from '../registry/media-types.ts';
+import { isIndex, isManifest, isNonDistributable } from '../registry/media-types.ts';
 import { MAX_INDEX_DEPTH, selectManifests } from './image-graph.ts';
 
 /** A manifest that is exported, with the platform that its index gives it. */
@@ -51,7 +51,7 @@ export class ExportWalk {
       return manifests;
     }
     for (const child of [document.config, ...document.layers]) {
-      if (!this.#choice.skipNonDistributable || !isNonDistributable(child)) this.#addBlob(child);
+      if (!this.#choice.skipNonDistributable || !isNonDistributable(child.mediaType)) this.#addBlob(child);
     }
     return [{ ...document, platform: descriptor.platform }];
   }
@@ -60,9 +60,4 @@ export class ExportWalk {
   #addBlob({ digest }: Descriptor): void {
     if (!this.#blobs.has(digest)) this.#blobs.set(digest, this.#content.info(this.#choice.ns, digest).size);
   }
-}
-
-/** image-spec layer.md, "Non-Distributable Layers", and Docker's foreign layers. */
-function isNonDistributable({ mediaType }: Descriptor): boolean {
-  return /\.(nondistributable|foreign)\./.test(mediaType);
 }

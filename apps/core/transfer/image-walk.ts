@@ -13,6 +13,7 @@ import { isConfig, isIndex, isManifest } from '../registry/media-types.ts';
 import { formatPlatform, platformDistance } from '../registry/platform.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import type { ImageUnpacker } from '../unpack/image-unpacker.ts';
+import { allOrFirstFailure } from './all-or-first-failure.ts';
 import { MAX_INDEX_DEPTH, referenceLabels, type Selection, selectManifests } from './image-graph.ts';
 import { Limiter } from './limiter.ts';
 import type { Progress } from './progress.ts';
@@ -153,20 +154,6 @@ export class ImageWalk {
     const paths = Object.keys(labels).map((key) => `labels.${key}`);
     if (paths.length > 0) this.#content.update(this.#request.ns, parent.digest, labels, paths);
   }
-}
-
-/** Waits for all, but at the first failure tells the others to stop; then that failure is the one reported. */
-async function allOrFirstFailure(tasks: readonly Promise<void>[], failed: AbortController): Promise<void> {
-  let first: { readonly error: unknown } | undefined;
-  await Promise.all(
-    tasks.map((task) =>
-      task.catch((error: unknown) => {
-        first ??= { error };
-        failed.abort(new BerthError('canceled', 'another part of the transfer failed'));
-      }),
-    ),
-  );
-  if (first !== undefined) throw first.error;
 }
 
 /** An image that doesn't say what it is for is taken to be for us. */

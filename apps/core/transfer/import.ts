@@ -47,7 +47,7 @@ export async function importImages(parts: PullParts, request: ImportRequest): Pr
   for (const { name, target } of named) {
     const { mediaType, digest, size } = target;
     storeImage(parts.images, ns, { name, target: { mediaType, digest, size }, labels: destination.labels });
-    progress.saved(name, target);
+    progress.named('saved', name, target);
   }
   progress.step('Completed import');
 }

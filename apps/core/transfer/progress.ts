@@ -26,9 +26,9 @@ export class Progress {
   }
 
   /** Names the image: parent of all that has no other. */
-  begin(name: string, descriptor: Descriptor): void {
+  begin(event: 'fetching image content' | 'pushing content', name: string, descriptor: Descriptor): void {
     this.#root = name;
-    this.#send('fetching image content', name, [], 0, descriptor.size, descriptor);
+    this.#send(event, name, [], 0, descriptor.size, descriptor);
   }
 
   /** A step of the whole transfer, in words. */
@@ -45,6 +45,10 @@ export class Progress {
     this.#figure('downloading', descriptor, offset);
   }
 
+  uploading(descriptor: Descriptor, offset: number): void {
+    this.#figure('uploading', descriptor, offset);
+  }
+
   extracting(descriptor: Descriptor, offset: number): void {
     this.#figure('extracting', descriptor, offset);
   }
@@ -54,8 +58,9 @@ export class Progress {
     this.#send(event, refKey(descriptor), [], descriptor.size, descriptor.size, descriptor);
   }
 
-  saved(name: string, descriptor: Descriptor): void {
-    this.#send('saved', name, [], 0, 0, descriptor);
+  /** What became of the image by its name. */
+  named(event: 'saved' | 'pushed content', name: string, descriptor: Descriptor): void {
+    this.#send(event, name, [], 0, 0, descriptor);
   }
 
   /** Ends the stream once the client has everything, has gone, or doesn't read what there is. */

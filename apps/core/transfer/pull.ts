@@ -42,7 +42,7 @@ export async function pullImage(parts: PullParts, request: PullRequest): Promise
   progress.step(`Resolving from ${source}`);
   const root = await client.resolve(signal);
   progress.step(`Pulling from ${source}`);
-  progress.begin(name, root);
+  progress.begin('fetching image content', name, root);
 
   const { ns } = destination;
   const fetcher = new BlobFetcher(parts.content, parts.leases);
@@ -61,7 +61,7 @@ export async function pullImage(parts: PullParts, request: PullRequest): Promise
   const { mediaType, digest, size } = root;
   for (const name of names) {
     storeImage(parts.images, ns, { name, target: { mediaType, digest, size }, labels: destination.labels });
-    progress.saved(name, root);
+    progress.named('saved', name, root);
   }
   progress.step(`Completed pull from ${source}`);
 }

@@ -4,7 +4,9 @@ import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
 import type { Any } from '#common/typeurl.ts';
 import type { TransferHandlers } from '#proto/containerd/services/transfer/v1/Transfer.ts';
+import type { OCIRegistry__Output } from '#proto/containerd/types/transfer/OCIRegistry.ts';
 import type { WithLease } from '../leases/store.ts';
+import type { RegistryClientOptions } from '../registry/registry-client.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { receiveBytes, sendBytes } from '../streaming/byte-stream.ts';
 import type { ClientStream } from '../streaming/stream.ts';
@@ -13,6 +15,7 @@ import { exportImages } from './export.ts';
 import { importImages } from './import.ts';
 import { Progress } from './progress.ts';
 import { type PullParts, pullImage } from './pull.ts';
+import { pushImage } from './push.ts';
 import {
   archiveStream,
   decodeImages,
@@ -74,6 +77,7 @@ export function transferService(parts: TransferServiceParts): Service {
 function transferBetween(parts: TransferServiceParts, source: Any, destination: Any): (call: Call) => Promise<void> {
   const pair = `${endpointOf(source)} to ${endpointOf(destination)}`;
   if (pair === 'registry to images') return (call) => pull(parts, source, destination, call);
+  if (pair === 'images to registry') return (call) => push(parts, source, destination, call);
   if (pair === 'archive to images') return (call) => importArchive(parts, source, destination, call);
   if (pair === 'images to export') return (call) => exportArchive(parts, source, destination, call);
   if (pair === 'archive to export') return (call) => echo(parts, source, destination, call);
@@ -85,15 +89,28 @@ function transferBetween(parts: TransferServiceParts, source: Any, destination: 
 async function pull(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
   const registry = decodeRegistry(source);
   const target = decodeImages(destination);
-  const authStream = registry.resolver?.authStream ?? '';
-  using auth = authStream === '' ? undefined : closedAfterUse(parts.streams.get(call.ns, authStream));
+  using reach = registryReach(parts, registry, call);
   await pullImage(parts, {
     ...call,
     reference: registry.reference,
-    registry: registryOptions(registry, { auth: auth?.stream, certsDir: parts.certsDir, signal: call.signal }),
+    registry: reach.options,
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
     unpacks: unpacksOf(target, parts.snapshotterNamed),
+  });
+}
+
+async function push(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
+  const registry = decodeRegistry(destination);
+  const image = decodeImages(source);
+  using reach = registryReach(parts, registry, call);
+  const { platforms } = selectionOf(image);
+  await pushImage(parts, {
+    ...call,
+    name: image.name,
+    reference: registry.reference,
+    registry: reach.options,
+    platforms,
   });
 }
 
@@ -125,6 +142,20 @@ async function echo(parts: TransferServiceParts, source: Any, destination: Any, 
 
 async function tag(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
   tagImage(parts.images, decodeImages(source).name, destinationOf(decodeImages(destination), call.ns));
+}
+
+/** How the client wants a registry to be reached; its stream for credentials is closed after use. */
+function registryReach(
+  { streams, certsDir }: TransferServiceParts,
+  registry: OCIRegistry__Output,
+  { ns, signal }: Call,
+): Disposable & { readonly options: RegistryClientOptions } {
+  const { authStream = '' } = registry.resolver ?? {};
+  const auth = authStream === '' ? undefined : streams.get(ns, authStream);
+  return {
+    options: registryOptions(registry, { auth, certsDir, signal }),
+    [Symbol.dispose]: () => auth?.close(),
+  };
 }
 
 /** A stream that is of no use after the transfer it was opened for. */
