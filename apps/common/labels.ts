@@ -40,4 +40,9 @@ export const labelKeys = {
   distributionSource: 'containerd.io/distribution.source',
   /** On a prepare request: the name the snapshot is to be committed as. */
   snapshotRef: 'containerd.io/snapshot.ref',
+  /** Followed by anything: what a snapshotter is told about a snapshot. */
+  snapshotInherited: 'containerd.io/snapshot/',
+  /** On a snapshot: which ids of the host its files belong to, `container:host:size`, more after commas. */
+  snapshotUidMapping: 'containerd.io/snapshot/uidmapping',
+  snapshotGidMapping: 'containerd.io/snapshot/gidmapping',
 } as const;

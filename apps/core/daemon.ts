@@ -51,7 +51,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   const events = new EventExchange();
   const stores = openStores(root, db, events, log);
   started.defer(() => stores.collector.stop());
-  started.defer(() => stores.snapshotter.close());
+  started.defer(() => stores.snapshotters.close());
 
   const tasks = started.use(
     await openTasks({
@@ -60,7 +60,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
       shimBinary: config.shimBinary,
       defaultRuntime: config.defaultRuntime,
       containers: stores.containers,
-      snapshotter: (name) => snapshotterNamed(stores, name),
+      snapshotter: (name) => stores.snapshotters.named(name),
       events,
       log,
     }),
@@ -69,7 +69,6 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   const transfers = started.use(
     openTransfers({
       ...stores,
-      snapshotterNamed: (name) => snapshotterNamed(stores, name),
       certsDir: config.certsDir,
       cacheDir: join(root, 'cache'),
       log,
@@ -106,13 +105,13 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 }
 
 function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: EventExchange, log: Logger): Service[] {
-  const { db, namespaces, leases, content, snapshotter, images, containers, collector } = stores;
+  const { db, namespaces, leases, content, snapshotters, images, containers, collector } = stores;
   const collect = () => collector.collect();
   return [
     versionService(log),
     healthService(log),
     introspectionService({
-      plugins: pluginsOf({ snapshotRoot: snapshotter.root }),
+      plugins: pluginsOf({ snapshotters: snapshotters.all }),
       runtimeInfo: tasks.runtimeInfo,
       uuid: rootUuid(db),
       log,
@@ -120,7 +119,7 @@ function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: Ev
     namespacesService(namespaces, log),
     leasesService({ leases, collect, log }),
     contentService(content, log),
-    snapshotsService([snapshotter], log),
+    snapshotsService(snapshotters, log),
     imagesService({ images, db, collect, log }),
     containersService(containers, log),
     mountsService(log),
@@ -128,9 +127,4 @@ function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: Ev
     ...transfers.services,
     eventsService(events, log),
   ];
-}
-
-function snapshotterNamed({ snapshotter }: Stores, name: string) {
-  if (name === snapshotter.name) return snapshotter;
-  throw new BerthError('not_found', `snapshotter "${name}" is not loaded: there is ${snapshotter.name}`);
 }

@@ -11,7 +11,9 @@ import { SqliteLeaseStore } from './leases/sqlite-leases.ts';
 import type { Database } from './metadata/database.ts';
 import { SqliteNamespaceStore } from './namespaces/sqlite-namespaces.ts';
 import type { NamespaceStore } from './namespaces/store.ts';
-import { OverlaySnapshotter } from './snapshots/overlay-snapshotter.ts';
+import { NativeDriver } from './snapshots/native-driver.ts';
+import { OverlayDriver } from './snapshots/overlay-driver.ts';
+import { Snapshotters } from './snapshots/snapshotters.ts';
 
 /** Everything that lasts, and the collector that looks after it. */
 export interface Stores {
@@ -19,7 +21,7 @@ export interface Stores {
   readonly namespaces: NamespaceStore;
   readonly leases: SqliteLeaseStore;
   readonly content: LocalContentStore;
-  readonly snapshotter: OverlaySnapshotter;
+  readonly snapshotters: Snapshotters;
   readonly images: ImageStore;
   readonly containers: ContainerStore;
   readonly collector: Collector;
@@ -33,7 +35,7 @@ export function openStores(root: string, db: Database, events: EventPublisher, l
   const leases = new SqliteLeaseStore(db, namespaces, onRelease);
   const parts = { db, namespaces, leases, events, onRelease };
   const content = new LocalContentStore(join(root, 'content'), parts);
-  const snapshotter = new OverlaySnapshotter(join(root, 'snapshots/overlayfs'), {
+  const snapshotters = new Snapshotters(join(root, 'snapshots'), [new OverlayDriver(), new NativeDriver()], {
     ...parts,
     onLeftOver: (path, error) => log.warn({ path, err: error }, 'snapshot directory left over'),
   });
@@ -41,7 +43,7 @@ export function openStores(root: string, db: Database, events: EventPublisher, l
     db,
     events,
     content,
-    snapshotter,
+    snapshotters,
     onCollected: (result) => {
       if (result instanceof Error) log.error({ err: result }, 'garbage collection failed');
       else log.info(result, 'garbage collected');
@@ -49,5 +51,5 @@ export function openStores(root: string, db: Database, events: EventPublisher, l
   });
   const images = new SqliteImageStore(parts);
   const containers = new SqliteContainerStore(parts);
-  return { db, namespaces, leases, content, snapshotter, images, containers, collector };
+  return { db, namespaces, leases, content, snapshotters, images, containers, collector };
 }

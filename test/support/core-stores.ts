@@ -2,6 +2,8 @@ import { join } from 'node:path';
 import { silentLogger } from '#common/log.ts';
 import type { EventPublisher } from '../../apps/core/events/events.ts';
 import { openDatabase } from '../../apps/core/metadata/database.ts';
+import type { Snapshotter } from '../../apps/core/snapshots/snapshotter.ts';
+import { defaultSnapshotter } from '../../apps/core/snapshots/snapshotters.ts';
 import { openStores, type Stores } from '../../apps/core/stores.ts';
 
 /** An event as a test compares it. */
@@ -12,6 +14,8 @@ export interface PublishedEvent {
 }
 
 export interface TestStores extends Stores {
+  /** The default one. */
+  readonly snapshotter: Snapshotter;
   readonly published: PublishedEvent[];
   close(): Promise<void>;
 }
@@ -28,7 +32,8 @@ export function testStores(dir: string): TestStores {
   const stores = openStores(dir, db, events, silentLogger());
   const close = async (): Promise<void> => {
     await stores.collector.stop();
+    stores.snapshotters.close();
     db.close();
   };
-  return { ...stores, published, close };
+  return { ...stores, snapshotter: stores.snapshotters.named(defaultSnapshotter), published, close };
 }

@@ -27,7 +27,7 @@ export interface CollectorParts {
     isBeingWritten(ns: string, ref: string): boolean;
     sweepFiles(force: boolean): { readonly blobs: number; readonly bytes: number };
   };
-  readonly snapshotter: { cleanup(): Promise<void> };
+  readonly snapshotters: { cleanup(): Promise<void> };
   /** Told of every collection in the background that took something away, and of every one that failed. */
   readonly onCollected: (result: Collected | BerthError) => void;
 }
@@ -88,11 +88,11 @@ export class Collector {
   }
 
   async #collect(): Promise<Collected> {
-    const { db, content, snapshotter } = this.#parts;
+    const { db, content, snapshotters } = this.#parts;
     const { counts, nextExpiry } = db.tx(() => this.#sweepRows());
     await db.durable();
     const { bytes } = content.sweepFiles(counts.blobs + counts.ingests > 0);
-    if (counts.snapshots > 0 || this.#firstTime) await snapshotter.cleanup();
+    if (counts.snapshots > 0 || this.#firstTime) await snapshotters.cleanup();
     this.#firstTime = false;
     if (nextExpiry !== undefined) this.#schedule(nextExpiry + pauseMs);
     return { ...counts, bytes };

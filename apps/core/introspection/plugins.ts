@@ -3,8 +3,12 @@ import { policyNames } from '../restart/policy.ts';
 
 /** What clients may read about parts of this daemon. */
 export interface PluginFacts {
-  /** Directory of all snapshots of overlayfs. */
-  readonly snapshotRoot: string;
+  readonly snapshotters: readonly {
+    readonly name: string;
+    /** Directory of all its snapshots. */
+    readonly root: string;
+    readonly capabilities: readonly string[];
+  }[];
 }
 
 /** gRPC services by the ids of containerd's plugins. */
@@ -45,17 +49,18 @@ export const runtimePlugin = { type: 'io.containerd.runtime.v2', id: 'task' } as
  * The parts of the daemon under the names that containerd's clients know. All of them are always there: what could
  * not start has kept the daemon from starting.
  */
-export function pluginsOf({ snapshotRoot }: PluginFacts): Plugin[] {
+export function pluginsOf({ snapshotters }: PluginFacts): Plugin[] {
   const platforms = [{ os: 'linux', architecture: architecture() }];
   const plain = (type: string, id: string): Plugin => ({ type, id });
   return [
     { type: 'io.containerd.content.v1', id: 'content' },
-    {
+    ...snapshotters.map(({ name, root, capabilities }) => ({
       type: 'io.containerd.snapshotter.v1',
-      id: 'overlayfs',
+      id: name,
       platforms,
-      exports: { root: snapshotRoot },
-    },
+      exports: { root },
+      capabilities: [...capabilities],
+    })),
     plain('io.containerd.metadata.v1', 'bolt'),
     { type: 'io.containerd.differ.v1', id: 'walking', platforms },
     plain('io.containerd.event.v1', 'exchange'),

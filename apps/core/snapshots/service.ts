@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
@@ -6,7 +7,8 @@ import { timestampFromInstant } from '#common/timestamp.ts';
 import type { Info as WireInfo } from '#proto/containerd/services/snapshots/v1/Info.ts';
 import type { SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
 import type { Mount as WireMount } from '#proto/containerd/types/Mount.ts';
-import type { Mount, SnapshotInfo, SnapshotKind, Snapshotter } from './snapshotter.ts';
+import type { Mount, SnapshotInfo, SnapshotKind } from './snapshotter.ts';
+import type { Snapshotters } from './snapshotters.ts';
 
 /** Infos per message of a list, as containerd sends them. */
 const infosPerMessage = 100;
@@ -17,55 +19,55 @@ const kinds = { active: 'ACTIVE', view: 'VIEW', committed: 'COMMITTED' } as cons
 >;
 
 /** `containerd.services.snapshots.v1.Snapshots`, for snapshotters by their names. */
-export function snapshotsService(snapshotters: readonly Snapshotter[], log: Logger): Service {
-  const find = (name: string): Snapshotter => {
-    const snapshotter = snapshotters.find((candidate) => candidate.name === name);
-    if (snapshotter) return snapshotter;
-    const known = snapshotters.map((candidate) => candidate.name).join(', ');
-    throw new BerthError('invalid_argument', `snapshotter "${name}" is not loaded: there is ${known}`);
-  };
+export function snapshotsService(snapshotters: Snapshotters, log: Logger): Service {
   return implement<SnapshotsHandlers>(
     serviceDefinition('containerd.services.snapshots.v1.Snapshots'),
     {
       async prepare({ snapshotter, key, parent, labels }, { namespace, lease }) {
-        const mounts = await find(snapshotter).prepare(namespace, key, parent, { labels, lease });
+        const mounts = await snapshotters.named(snapshotter).prepare(namespace, key, parent, { labels, lease });
         return { mounts: mounts.map(mountToWire) };
       },
       async view({ snapshotter, key, parent, labels }, { namespace, lease }) {
-        const mounts = await find(snapshotter).view(namespace, key, parent, { labels, lease });
+        const mounts = await snapshotters.named(snapshotter).view(namespace, key, parent, { labels, lease });
         return { mounts: mounts.map(mountToWire) };
       },
       async mounts({ snapshotter, key }, { namespace }) {
-        const mounts = await find(snapshotter).mounts(namespace, key);
+        const mounts = await snapshotters.named(snapshotter).mounts(namespace, key);
         return { mounts: mounts.map(mountToWire) };
       },
-      async commit({ snapshotter, name, key, labels }, { namespace, lease }) {
-        await find(snapshotter).commit(namespace, name, key, { labels, lease });
+      async commit({ snapshotter, name, key, labels, parent }, { namespace, lease }) {
+        await snapshotters.named(snapshotter).commit(namespace, name, key, { labels, lease, parent });
         return {};
       },
-      async remove({ snapshotter, key }, { namespace }) {
-        await find(snapshotter).remove(namespace, key);
+      async remove({ snapshotter, key }, { namespace, lease }) {
+        await snapshotters.named(snapshotter).remove(namespace, key, lease);
         return {};
       },
       stat({ snapshotter, key }, { namespace }) {
-        return { info: infoToWire(find(snapshotter).stat(namespace, key)) };
+        return { info: infoToWire(snapshotters.named(snapshotter).stat(namespace, key)) };
       },
       update({ snapshotter, info, updateMask }, { namespace }) {
         if (!info) throw new BerthError('invalid_argument', 'snapshot info is missing from the request');
-        const updated = find(snapshotter).update(namespace, info.name, info.labels, updateMask?.paths);
+        const updated = snapshotters.named(snapshotter).update(namespace, info.name, info.labels, updateMask?.paths);
         return { info: infoToWire(updated) };
       },
       async *list({ snapshotter, filters }, { namespace }) {
-        const infos = find(snapshotter).list(namespace, filters).map(infoToWire);
-        for (let at = 0; at < infos.length; at += infosPerMessage) {
-          yield { info: infos.slice(at, at + infosPerMessage) };
+        let page: WireInfo[] = [];
+        for (const info of snapshotters.named(snapshotter).list(namespace, filters)) {
+          page.push(infoToWire(info));
+          if (page.length < infosPerMessage) continue;
+          yield { info: page };
+          page = [];
+          // Other calls must not wait until a list of thousands is out.
+          await nextTurn();
         }
+        if (page.length > 0) yield { info: page };
       },
       async usage({ snapshotter, key }, { namespace }) {
-        return await find(snapshotter).usage(namespace, key);
+        return await snapshotters.named(snapshotter).usage(namespace, key);
       },
       async cleanup({ snapshotter }) {
-        await find(snapshotter).cleanup();
+        await snapshotters.named(snapshotter).cleanup();
         return {};
       },
     },

@@ -2,6 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import type { Labels } from '#common/labels.ts';
 import type { Database } from '../metadata/database.ts';
 import { labelsFromColumn, labelsToColumn } from '../metadata/labels.ts';
+import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { SnapshotInfo, SnapshotKind, SnapshotUsage } from './snapshotter.ts';
 
@@ -21,6 +22,8 @@ export interface SnapshotRow {
 
 const select = `SELECT s.id, s.name, s.kind, p.name AS parent_name, s.labels, s.size, s.inodes, s.created_at, s.updated_at
   FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent`;
+
+const rowsPerPage = 100;
 
 /** The rows of one snapshotter. */
 export class SnapshotRows {
@@ -48,12 +51,21 @@ export class SnapshotRows {
     return row;
   }
 
-  list(ns: string): SnapshotRow[] {
-    return this.#db.all<SnapshotRow>(
-      `${select} WHERE s.ns = ? AND s.snapshotter = ? ORDER BY s.name`,
-      ns,
-      this.#snapshotter,
-    );
+  /**
+   * All that can be read, by name; a damaged one is reported. Read page by page: whoever takes a long list may let others
+   * have their turn in between.
+   */
+  *list(ns: string): Generator<SnapshotInfo> {
+    for (let last: string | undefined = ''; last !== undefined; ) {
+      const page: SnapshotRow[] = this.#db.all<SnapshotRow>(
+        `${select} WHERE s.ns = ? AND s.snapshotter = ? AND s.name > ? ORDER BY s.name LIMIT ${rowsPerPage}`,
+        ns,
+        this.#snapshotter,
+        last,
+      );
+      yield* recordsOf(this.#db, page, decode, ({ name }) => `${nameOf(name)} in namespace "${ns}"`);
+      last = page.length < rowsPerPage ? undefined : page.at(-1)?.name;
+    }
   }
 
   ids(): Set<number> {
@@ -95,6 +107,13 @@ export class SnapshotRows {
     ).lastInsertRowid;
   }
 
+  /** New rows get ids above `id`. */
+  skipIds(id: number): void {
+    const given = this.#db.get<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'snapshots'");
+    if (given === undefined) this.#db.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('snapshots', ?)", id);
+    else if (given.seq < id) this.#db.run("UPDATE sqlite_sequence SET seq = ? WHERE name = 'snapshots'", id);
+  }
+
   commit(id: number, name: string, labels: Labels, usage: SnapshotUsage | undefined): void {
     const now = timeToColumn(timeNow());
     this.#db.run(
@@ -130,7 +149,16 @@ export class SnapshotRows {
   }
 }
 
+/** @throws data_loss for a row that can't be read. */
 export function infoOf(row: SnapshotRow): SnapshotInfo {
+  return recordOf(row, decode, ({ name }) => nameOf(name));
+}
+
+function nameOf(name: string): string {
+  return `snapshot "${name}"`;
+}
+
+function decode(row: SnapshotRow): SnapshotInfo {
   return {
     kind: row.kind,
     name: row.name,

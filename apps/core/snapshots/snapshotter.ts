@@ -40,6 +40,8 @@ export interface SnapshotOptions {
 export interface CommitSnapshotOptions extends SnapshotOptions {
   /** What the snapshot holds, when the caller has counted; otherwise it is counted when somebody asks. */
   readonly usage?: SnapshotUsage;
+  /** What the caller takes for the parent; '' and absent say nothing. */
+  readonly parent?: string;
 }
 
 /** Layers of file systems. Keys and names belong to the namespace. */
@@ -60,18 +62,22 @@ export interface Snapshotter {
   /**
    * Turns the active snapshot `key` into the committed `name`; the labels given replace those of the key. Whoever wrote
    * the files has synced them: the record must not outlive them in a power cut.
-   * @throws not_found; already_exists when the name is taken; failed_precondition when it is not active.
+   * @throws not_found; already_exists when the name is taken; failed_precondition when it is not active;
+   *   invalid_argument for another parent than it was made on.
    */
   commit(ns: string, name: string, key: string, options?: CommitSnapshotOptions): Promise<void>;
-  /** @throws not_found; failed_precondition while others have it as their parent. */
-  remove(ns: string, key: string): Promise<void>;
+  /** Takes it out of `lease`, if given. @throws not_found; failed_precondition while others have it as their parent. */
+  remove(ns: string, key: string, lease?: string): Promise<void>;
   /** @throws not_found */
   stat(ns: string, key: string): SnapshotInfo;
-  /** Replaces labels, as fieldpaths name them. @throws not_found; invalid_argument for any other path. */
+  /** Replaces labels, as fieldpaths name them. @throws not_found; invalid_argument for '' and any other path. */
   update(ns: string, key: string, labels: Labels, fieldpaths?: readonly string[]): SnapshotInfo;
-  /** Snapshots that match any of the filters. @throws invalid_argument for a bad filter. */
-  list(ns: string, filters?: readonly string[]): SnapshotInfo[];
-  /** Counted anew for active snapshots, remembered for committed ones. @throws not_found */
+  /**
+   * Snapshots that match any of the filters, by name; read bit by bit, so that a long list can be taken in turns.
+   * @throws invalid_argument for a bad filter.
+   */
+  list(ns: string, filters?: readonly string[]): Iterable<SnapshotInfo>;
+  /** Counted anew for active snapshots, remembered for committed ones; a view holds nothing. @throws not_found */
   usage(ns: string, key: string): Promise<SnapshotUsage>;
   /** Frees the disk space of removed snapshots. */
   cleanup(): Promise<void>;

@@ -7,7 +7,7 @@ import type { OCIRegistry__Output } from '#proto/containerd/types/transfer/OCIRe
 import type { Platform } from '../registry/document.ts';
 import { hostPlatform } from '../registry/platform.ts';
 import type { RegistryClientOptions } from '../registry/registry-client.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { defaultSnapshotter, type Snapshotters } from '../snapshots/snapshotters.ts';
 import type { ClientStream } from '../streaming/stream.ts';
 import { credentialsFromStream } from './auth-stream.ts';
 import type { ExportRequest } from './export.ts';
@@ -99,13 +99,10 @@ export function selectionOf({ platforms, manifestLimit }: ImageStore__Output): S
 }
 
 /** @throws what finding a snapshotter throws. */
-export function unpacksOf(
-  { unpacks }: ImageStore__Output,
-  snapshotterNamed: (name: string) => Snapshotter,
-): UnpackChoice[] {
+export function unpacksOf({ unpacks }: ImageStore__Output, snapshotters: Snapshotters): UnpackChoice[] {
   return unpacks.map(({ platform, snapshotter }) => ({
     platform: platform === null || platform.os === '' ? hostPlatform() : platformOf(platform),
-    snapshotter: snapshotterNamed(snapshotter === '' ? 'overlayfs' : snapshotter),
+    snapshotter: snapshotters.named(snapshotter || defaultSnapshotter),
   }));
 }
 

@@ -7,7 +7,7 @@ import type { TransferHandlers } from '#proto/containerd/services/transfer/v1/Tr
 import type { OCIRegistry__Output } from '#proto/containerd/types/transfer/OCIRegistry.ts';
 import type { WithLease } from '../leases/store.ts';
 import type { RegistryClientOptions } from '../registry/registry-client.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import type { Snapshotters } from '../snapshots/snapshotters.ts';
 import { receiveBytes, sendBytes } from '../streaming/byte-stream.ts';
 import type { ClientStream } from '../streaming/stream.ts';
 import type { StreamManager } from '../streaming/stream-manager.ts';
@@ -34,8 +34,7 @@ import { tagImage } from './tag.ts';
 export interface TransferServiceParts extends PullParts {
   readonly streams: StreamManager;
   readonly withLease: WithLease;
-  /** @throws not_found */
-  readonly snapshotterNamed: (name: string) => Snapshotter;
+  readonly snapshotters: Snapshotters;
   /** Where the hosts.toml files of registries are, unless a client names another place. */
   readonly certsDir: string;
   readonly log: Logger;
@@ -96,7 +95,7 @@ async function pull(parts: TransferServiceParts, source: Any, destination: Any, 
     registry: reach.options,
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
-    unpacks: unpacksOf(target, parts.snapshotterNamed),
+    unpacks: unpacksOf(target, parts.snapshotters),
   });
 }
 
@@ -122,7 +121,7 @@ async function importArchive(parts: TransferServiceParts, source: Any, destinati
     archive: receiveBytes(archive.stream, call.signal),
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
-    unpacks: unpacksOf(target, parts.snapshotterNamed),
+    unpacks: unpacksOf(target, parts.snapshotters),
   });
 }
 

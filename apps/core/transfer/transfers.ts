@@ -5,7 +5,7 @@ import { LayerApplier } from '../diff/apply.ts';
 import { diffService } from '../diff/service.ts';
 import type { ImageStore } from '../images/store.ts';
 import type { LeaseStore, WithLease } from '../leases/store.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import type { Snapshotters } from '../snapshots/snapshotters.ts';
 import { streamingService } from '../streaming/service.ts';
 import { StreamManager } from '../streaming/stream-manager.ts';
 import { ImageUnpacker } from '../unpack/image-unpacker.ts';
@@ -15,8 +15,7 @@ export interface TransfersParts {
   readonly content: ContentStore;
   readonly images: ImageStore;
   readonly leases: LeaseStore & { readonly withLease: WithLease };
-  /** @throws not_found */
-  readonly snapshotterNamed: (name: string) => Snapshotter;
+  readonly snapshotters: Snapshotters;
   /** Directory of the registries' hosts.toml files. */
   readonly certsDir: string;
   /** Private directory for compiled code; made when missing. */
@@ -30,12 +29,12 @@ export interface Transfers extends Disposable {
 }
 
 export function openTransfers(parts: TransfersParts): Transfers {
-  const { content, images, leases, snapshotterNamed, certsDir, log } = parts;
+  const { content, images, leases, snapshotters, certsDir, log } = parts;
   const applier = new LayerApplier(parts.cacheDir);
   const unpacker = new ImageUnpacker({ content, leases, applier });
   const streams = new StreamManager();
   const { withLease } = leases;
-  const shared = { content, images, leases, unpacker, streams, withLease, snapshotterNamed, certsDir, log };
+  const shared = { content, images, leases, unpacker, streams, withLease, snapshotters, certsDir, log };
   return {
     services: [transferService(shared), streamingService(streams, log), diffService({ content, applier, log })],
     [Symbol.dispose]: () => applier[Symbol.dispose](),

@@ -37,7 +37,7 @@ function image(name: string, digest: string, labels: Record<string, string> = {}
 
 const blobs = (ns = 'n'): string[] => stores.content.list(ns).map(({ digest }) => digest);
 const files = (): number => readdirSync(join(dir, 'content/blobs/sha256')).length;
-const snapshots = (): string[] => stores.snapshotter.list('n').map(({ name }) => name);
+const snapshots = (): string[] => [...stores.snapshotter.list('n')].map(({ name }) => name);
 const snapshotDirectories = (): number => readdirSync(join(dir, 'snapshots/overlayfs')).length;
 
 describe('a collection', () => {

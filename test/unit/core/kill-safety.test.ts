@@ -45,9 +45,14 @@ describe('after kill -9 at any point', () => {
         expect(`sha256:${createHash('sha256').update(data).digest('hex')}`).toBe(digest);
       }
       expect(readdirSync(join(dir, 'content/blobs/sha256'))).toHaveLength(digests.size);
-      const snapshots = stores.snapshotter.list('n');
-      expect(readdirSync(join(dir, 'snapshots/overlayfs'))).toHaveLength(snapshots.length);
-      for (const { kind } of snapshots) expect(kind).toBe('committed');
+      for (const snapshotter of stores.snapshotters.all) {
+        const snapshots = [...snapshotter.list('n')];
+        expect(readdirSync(snapshotter.root)).toHaveLength(snapshots.length);
+        for (const { kind } of snapshots) expect(kind).toBe('committed');
+        const names = snapshots.map(({ name }) => `${snapshotter.name}/${name}`);
+        const made = acknowledged.filter((line) => line.startsWith(`${snapshotter.name}/`));
+        expect(names).toEqual(expect.arrayContaining(made.filter((name) => !acknowledged.includes(`-${name}`))));
+      }
       expect((await stores.content.listStatuses('n')).length).toBeLessThanOrEqual(1);
       await stores.close();
     }

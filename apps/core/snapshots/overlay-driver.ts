@@ -1,0 +1,42 @@
+import { chmodSync, chownSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { bindMount, filesOf, type SnapshotDriver, type SnapshotFiles } from './driver.ts';
+import { idMappingOf } from './id-mapping.ts';
+import type { Mount } from './snapshotter.ts';
+
+/**
+ * Snapshots for overlayfs: `fs` holds what the snapshot changes, `work`, which only writable ones have, is the kernel's.
+ * Where there is one layer only a bind mount does.
+ */
+export class OverlayDriver implements SnapshotDriver {
+  readonly name = 'overlayfs';
+  readonly capabilities: readonly string[] = [];
+  // Kernels that index by default refuse a lower directory that was an upper one elsewhere: index=off, where known.
+  readonly #options = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
+
+  /**
+   * The root directory of a snapshot keeps owner and mode of the one below: overlayfs shows the topmost. Each of these calls
+   * takes less time than a hop through the thread pool.
+   */
+  async fill({ directory, kind, parents, labels }: SnapshotFiles): Promise<void> {
+    const fs = filesOf(directory);
+    mkdirSync(fs);
+    if (kind === 'active') mkdirSync(join(directory, 'work'), { mode: 0o711 });
+    const [nearest] = parents;
+    const below = nearest === undefined ? undefined : statSync(filesOf(nearest));
+    chmodSync(fs, below ? below.mode & 0o7777 : 0o755);
+    const { uid, gid } = idMappingOf(labels)?.root ?? below ?? { uid: 0, gid: 0 };
+    if (uid !== 0 || gid !== 0) chownSync(fs, uid, gid);
+  }
+
+  mounts({ directory, kind, parents }: SnapshotFiles): Mount[] {
+    const fs = filesOf(directory);
+    const [nearest] = parents;
+    if (nearest === undefined) return [bindMount(fs, kind === 'active' ? 'rw' : 'ro')];
+    if (kind === 'view' && parents.length === 1) return [bindMount(filesOf(nearest), 'ro')];
+    const options = [...this.#options];
+    if (kind === 'active') options.push(`workdir=${join(directory, 'work')}`, `upperdir=${fs}`);
+    options.push(`lowerdir=${parents.map(filesOf).join(':')}`);
+    return [{ type: 'overlay', source: 'overlay', options }];
+  }
+}
