@@ -14,7 +14,8 @@ let scope: LeakScope;
 let clean: LeakSnapshot;
 
 beforeAll(async () => {
-  docker = await Dockerd.start(suite);
+  const { dir, berthd, namespace } = suite;
+  docker = await Dockerd.start({ dir, containerd: berthd.socket, namespace });
   ctr = new Ctr(suite.berthd.socket, suite.namespace, suite.dir);
   await docker.importBusybox('busybox');
   scope = { dir: suite.dir, names: [suite.namespace] };

@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa, type ResultPromise } from 'execa';
-import type { BerthdSuite } from './berthd-suite.ts';
 import { baseLayer } from './busybox-image.ts';
 import { Daemon } from './daemon.ts';
 
@@ -13,9 +12,17 @@ export interface DockerResult {
 
 const reading = { reject: false, timeout: 60_000, stripFinalNewline: false } as const;
 
+export interface DockerdOptions {
+  /** Everything it keeps is below this folder. */
+  readonly dir: string;
+  /** Socket of berthd, or of containerd. */
+  readonly containerd: string;
+  readonly namespace: string;
+}
+
 /**
- * Debian's Docker Engine on the berthd of a suite, in the suite's containerd namespace, with everything it keeps below
- * the suite's folder. It has no network and touches no iptables rules; containers outlive it (live-restore).
+ * Debian's Docker Engine on a daemon that speaks containerd's API. It has no network and touches no iptables rules;
+ * containers outlive it (live-restore).
  */
 export class Dockerd implements AsyncDisposable {
   readonly daemon: Daemon;
@@ -31,7 +38,7 @@ export class Dockerd implements AsyncDisposable {
     this.#env = { DOCKER_HOST: `unix://${daemon.socket}`, DOCKER_CONFIG: join(dir, 'config') };
   }
 
-  static async start({ dir: suiteDir, berthd, namespace }: BerthdSuite): Promise<Dockerd> {
+  static async start({ dir: suiteDir, containerd, namespace }: DockerdOptions): Promise<Dockerd> {
     const dir = join(suiteDir, 'docker');
     mkdirSync(dir, { recursive: true });
     // The machine's own settings mustn't count.
@@ -43,7 +50,7 @@ export class Dockerd implements AsyncDisposable {
       command: [
         ...['dockerd', '--config-file', settings, '--host', `unix://${socket}`, '--pidfile', join(dir, 'pid')],
         ...['--data-root', join(dir, 'data'), '--exec-root', join(dir, 'exec')],
-        ...['--containerd', berthd.socket, '--containerd-namespace', namespace],
+        ...['--containerd', containerd, '--containerd-namespace', namespace],
         ...['--containerd-plugins-namespace', `${namespace}-plugins`, '--cgroup-parent', `/${namespace}`],
         ...['--bridge', 'none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false'],
         ...['--live-restore', '--storage-driver', 'overlay2'],
