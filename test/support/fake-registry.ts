@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { TestImage } from './busybox-image.ts';
+import { digestOf, type TestImage } from './busybox-image.ts';
 
 export interface SeenRequest {
   readonly method: string;
@@ -13,11 +13,16 @@ export interface SeenRequest {
 /** Answers a request and says so with true; anything else leaves it to the registry. */
 export type Interception = (request: IncomingMessage, response: ServerResponse) => unknown;
 
-/** A registry in this process that misbehaves when told to. It serves what it holds under any repository. */
+/**
+ * A registry in this process that misbehaves when told to. It serves what it holds, also what is pushed to it, under any
+ * repository.
+ */
 export class FakeRegistry implements AsyncDisposable {
   readonly seen: SeenRequest[] = [];
   intercept: Interception = () => false;
   readonly #objects = new Map<string, { readonly mediaType: string; readonly digest: string; readonly data: Buffer }>();
+  /** Bytes of uploads under way, by id. */
+  readonly #uploads = new Map<string, Buffer>();
   readonly #server: Server;
 
   private constructor(tls: { readonly key: string; readonly cert: string } | undefined) {
@@ -50,6 +55,11 @@ export class FakeRegistry implements AsyncDisposable {
     this.#objects.set(tag, { mediaType, digest, data });
   }
 
+  /** What it holds under a digest or tag. */
+  stored(key: string): Buffer | undefined {
+    return this.#objects.get(key)?.data;
+  }
+
   /** Requests for what ends in `suffix`. */
   requestsFor(suffix: string): SeenRequest[] {
     return this.seen.filter(({ url }) => url.split('?')[0]?.endsWith(suffix));
@@ -65,6 +75,10 @@ export class FakeRegistry implements AsyncDisposable {
     const { method = '', url = '', headers } = request;
     this.seen.push({ method, url, headers });
     if (this.intercept(request, response) === true) return;
+    if (method !== 'GET' && method !== 'HEAD') {
+      void this.#receive(request, response).catch(() => response.destroy());
+      return;
+    }
     const key = decodeURIComponent(url.split('?')[0]?.split('/').at(-1) ?? '');
     const object = this.#objects.get(key);
     if (object === undefined) {
@@ -81,5 +95,32 @@ export class FakeRegistry implements AsyncDisposable {
       ...(start > 0 ? { 'content-range': `bytes ${start}-${object.data.length - 1}/${object.data.length}` } : {}),
     });
     response.end(method === 'HEAD' ? undefined : body);
+  }
+
+  /** distribution-spec, "Push". */
+  async #receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '', `http://${this.host}`);
+    const id = url.pathname.split('/').at(-1) ?? '';
+    const pieces: Buffer[] = [];
+    for await (const piece of request) pieces.push(piece as Buffer);
+    const data = Buffer.concat(pieces);
+    if (url.pathname.includes('/manifests/')) {
+      const object = { mediaType: request.headers['content-type'] ?? '', digest: digestOf(data), data };
+      this.#objects.set(object.digest, object);
+      this.#objects.set(id, object);
+      response.writeHead(201, { 'docker-content-digest': object.digest }).end();
+      return;
+    }
+    const upload = request.method === 'POST' ? String(this.#uploads.size + 1) : id;
+    const bytes = Buffer.concat([this.#uploads.get(upload) ?? Buffer.alloc(0), data]);
+    this.#uploads.set(upload, bytes);
+    const digest = url.searchParams.get('digest');
+    const location = `/v2/test/image/blobs/uploads/${upload}?state=${bytes.length}`;
+    if (request.method !== 'PUT' || digest === null) response.writeHead(202, { location }).end();
+    else if (digestOf(bytes) !== digest) response.writeHead(400).end();
+    else {
+      this.#objects.set(digest, { mediaType: 'application/octet-stream', digest, data: bytes });
+      response.writeHead(201, { 'docker-content-digest': digest }).end();
+    }
   }
 }

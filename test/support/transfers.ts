@@ -27,6 +27,18 @@ export async function pull(
   return transfer(clients, source, reference, wishes);
 }
 
+/** Pushes an image as a containerd client does; answers what the progress stream told. */
+export async function push(
+  clients: CoreClients,
+  name: string,
+  reference: string,
+  wishes: Pick<TransferWishes, 'store' | 'signal'> & { readonly resolver?: Resolver } = {},
+): Promise<Told> {
+  const source = pack('containerd.types.transfer.ImageStore', { name, ...wishes.store });
+  const destination = pack('containerd.types.transfer.OCIRegistry', { reference, resolver: wishes.resolver ?? null });
+  return transferBetween(clients, source, destination, wishes);
+}
+
 /** Imports an archive over a stream, in pieces as the window allows. */
 export async function importArchive(
   clients: CoreClients,
@@ -99,9 +111,20 @@ export async function serveCredentials(clients: CoreClients, username: string, s
 
 async function transfer(
   clients: CoreClients,
-  source: ReturnType<typeof pack>,
+  source: Packed,
   name: string,
   { store = {}, unpack = true, signal, lease }: TransferWishes,
+): Promise<Told> {
+  const unpacks = unpack ? [{ platform: null, snapshotter: 'overlayfs' }] : [];
+  const destination = pack('containerd.types.transfer.ImageStore', { name, unpacks, ...store });
+  return transferBetween(clients, source, destination, { signal, lease });
+}
+
+async function transferBetween(
+  clients: CoreClients,
+  source: Packed,
+  destination: Packed,
+  { signal, lease }: { readonly signal?: AbortSignal | undefined; readonly lease?: string | undefined },
 ): Promise<Told> {
   const progressStream = streamId('progress');
   const leave = new AbortController();
@@ -113,8 +136,6 @@ async function transfer(
       told.push([event, name]);
     }
   })();
-  const unpacks = unpack ? [{ platform: null, snapshotter: 'overlayfs' }] : [];
-  const destination = pack('containerd.types.transfer.ImageStore', { name, unpacks, ...store });
   try {
     await clients.transfer.transfer({ source, destination, options: { progressStream } }, { signal, lease });
   } catch (error) {
@@ -165,7 +186,9 @@ async function openStream(clients: CoreClients, id: string, signal?: AbortSignal
   };
 }
 
-function pack<M extends MessageName>(type: M, value: WireTypes[M]['in']): { type_url: string; value: Buffer } {
+type Packed = { readonly type_url: string; readonly value: Buffer };
+
+export function pack<M extends MessageName>(type: M, value: WireTypes[M]['in']): Packed {
   return { type_url: type, value: Buffer.from(encode(type, value)) };
 }
 

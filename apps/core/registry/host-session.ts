@@ -69,12 +69,10 @@ export class HostSession implements Disposable {
   async #send(request: HostRequest): Promise<HttpResponse> {
     const { signal } = request;
     const { timeouts } = this.host;
-    const authorization = await this.#authorizer.authorization(request.scope, signal);
-    const own = { ...this.host.headers, ...(authorization === undefined ? {} : { authorization }) };
     let url = this.#url(request);
     for (let redirects = 0; ; redirects++) {
       const home = url.origin === this.host.base.origin;
-      const headers = { ...request.headers, ...(home ? own : {}) };
+      const headers = { ...request.headers, ...(home ? await this.#identity(request) : {}) };
       const connections = home ? this.#connections : this.#foreign;
       const { method } = request;
       const response = await connections.request(url, { method, headers, body: request.body?.(), signal, timeouts });
@@ -93,6 +91,12 @@ export class HostSession implements Disposable {
       if (redirects === MAX_REDIRECTS) throw new BerthError('unavailable', `${this.name} redirects without end`);
       url = this.#redirect(url, location);
     }
+  }
+
+  /** Headers that say who we are. */
+  async #identity({ scope, signal }: HostRequest): Promise<Record<string, string | string[]>> {
+    const authorization = await this.#authorizer.authorization(scope, signal);
+    return { ...this.host.headers, ...(authorization === undefined ? {} : { authorization }) };
   }
 
   #url(request: HostRequest): URL {

@@ -90,10 +90,10 @@ export class RegistryPusher implements Disposable {
     const { descriptor, mountFrom, signal } = upload;
     let source = mountFrom;
     return await this.#retried(signal, async () => {
-      upload.onProgress?.(0);
       const location = await this.#begin(descriptor, source, signal);
       if (location === undefined) return 'mounted';
       source = undefined;
+      upload.onProgress?.(0);
       const response = await this.#put(upload, location);
       if (response.status !== 413) await this.#accepted(response, descriptor.digest);
       else {
