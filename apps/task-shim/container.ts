@@ -63,8 +63,11 @@ export class Container {
     this.#context = context;
   }
 
-  /** Mounts the rootfs and lets the OCI runtime create the container. On failure nothing of it is left. */
-  static async create(request: CreateRequest, context: ShimContext): Promise<Container> {
+  /**
+   * Mounts the rootfs and lets the OCI runtime create the container. On failure nothing of it is left, nor when the
+   * signal aborts meanwhile.
+   */
+  static async create(request: CreateRequest, context: ShimContext, signal: AbortSignal): Promise<Container> {
     const { runtime, flags } = runtimeOptions(request.options, context.namespace);
     const container = new Container(request, new Runc(runtime, request.bundle, context.reaper), context);
     const { bundle, init } = container;
@@ -77,9 +80,10 @@ export class Container {
         mountRootfs(request.rootfs, bundle.rootfs);
       }
       await init.launch(context.socketPath(), bundle.initPid, async (stdio) => {
-        await container.#runc.create(request.id, request.bundle, bundle.initPid, stdio, flags);
+        await container.#runc.create(request.id, request.bundle, bundle.initPid, stdio, flags, signal);
         created = true;
       });
+      if (signal.aborted) throw BerthError.from(signal.reason, `create container ${request.id}`);
       const cgroup = Cgroup.of(init.pid);
       const exits = new Exits(request.id, bundle, init, cgroup, context.publish, context.log);
       container.#parts = { cgroup, exits };
@@ -100,7 +104,7 @@ export class Container {
     }
   }
 
-  /** A failed `runc create` has cleaned up; deleting then could hit another container of the same id. */
+  /** A `runc create` that failed by itself has cleaned up; deleting then could hit another container of the same id. */
   async #undoCreate(created: boolean): Promise<void> {
     this.init.closeIo();
     try {
@@ -192,7 +196,8 @@ export class Container {
   async kill(execId: string, signal: number, all: boolean): Promise<void> {
     if (!(signal >= 0 && signal <= 64)) throw new BerthError('invalid_argument', `signal ${signal} doesn't exist`);
     const target = this.process(execId);
-    if (target !== this.init || (!all && target.state !== 'paused')) return target.signal(signal);
+    if (target !== this.init) return target.signal(signal, all ? await this.#pids() : []);
+    if (!all && target.state !== 'paused') return target.signal(signal);
     if (target.exit !== undefined) throw new BerthError('not_found', 'process already finished');
     await this.#runc.kill(this.id, signal, { all });
     // A frozen v1 cgroup keeps even SIGKILL waiting.
@@ -234,8 +239,11 @@ export class Container {
   /** Every process in the container, with the exec id of those that are execs. */
   async pids(): Promise<{ pid: number; execId: string }[]> {
     const execIds = new Map([...this.#execs.values()].map((exec) => [exec.pid, exec.execId]));
-    const pids = this.#live().cgroup.pids() ?? (await this.#runc.pids(this.id));
-    return pids.map((pid) => ({ pid, execId: execIds.get(pid) ?? '' }));
+    return (await this.#pids()).map((pid) => ({ pid, execId: execIds.get(pid) ?? '' }));
+  }
+
+  async #pids(): Promise<number[]> {
+    return this.#live().cgroup.pids() ?? (await this.#runc.pids(this.id));
   }
 
   /** What the cgroup has used, as `io.containerd.cgroups.v1.Metrics` or v2. Loaded when asked for, which is seldom. */

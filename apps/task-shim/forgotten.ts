@@ -9,10 +9,12 @@ export interface ShimDuty {
 }
 
 const intervalMs = 60_000;
+/** A daemon that restarts, or that makes a connection per call, comes back sooner than that. */
+const vacatedMs = 2000;
 
 /**
- * Ends a shim that a daemon forgot: it died between `start` and Create, or the bundle was removed behind the shim's
- * back. While a container lives nothing is looked at, and no timer runs.
+ * Ends a shim that a daemon forgot: it died between `start` and Create, it gave up on a Create, or the bundle was
+ * removed behind the shim's back. While a container lives nothing is looked at, and no timer runs.
  */
 export class Forgotten {
   readonly #duty: ShimDuty;
@@ -26,11 +28,21 @@ export class Forgotten {
 
   /** Something has changed: looks a minute later, and every minute for as long as there is no live container. */
   changed(): void {
-    if (this.#timer !== undefined || !this.#duty.isAtRest()) return;
+    if (this.#timer === undefined) this.#lookAfter(intervalMs);
+  }
+
+  /** The last daemon has gone, or something has changed since: looks soon. */
+  vacated(): void {
+    this.#lookAfter(vacatedMs);
+  }
+
+  #lookAfter(ms: number): void {
+    if (!this.#duty.isAtRest()) return;
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       if (this.#duty.isAtRest() && !this.#duty.isHeld() && !this.#duty.canBeFound()) this.#end();
       else this.changed();
-    }, intervalMs);
+    }, ms);
   }
 }

@@ -1,7 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import { readText } from '#common/native/files.ts';
-import { hasErrno } from '#common/node-error.ts';
 import { Console, ConsoleSocket } from './console.ts';
+import { familyOf, sendSignal } from './process-family.ts';
 import type { Exit } from './reaper.ts';
 import type { ProcessStdio } from './runc.ts';
 import { Stdio, type StdioPaths } from './stdio.ts';
@@ -110,16 +110,16 @@ export class TaskProcess {
     this.#giveUp(new BerthError('not_found', `process ${this.execId} was deleted before it ran`));
   }
 
-  /** Sends a signal. The pid is this process's until it is reaped, which happens here only. */
-  signal(number: number): void {
+  /**
+   * Sends a signal: to the process, and with it to those of `others` that come from it. The pid is this process's until
+   * it is reaped, which happens here only.
+   */
+  signal(number: number, others: readonly number[] = []): void {
     if (this.#exit !== undefined) throw new BerthError('not_found', 'process already finished');
     if (this.#pid === 0) throw new BerthError('failed_precondition', 'process not created');
-    try {
-      process.kill(this.#pid, number);
-    } catch (error) {
-      if (hasErrno(error, 'ESRCH')) throw new BerthError('not_found', 'process already finished', { cause: error });
-      throw BerthError.from(error, `kill ${this.#pid}`);
-    }
+    const family = familyOf(this.#pid, others);
+    if (!sendSignal(this.#pid, number)) throw new BerthError('not_found', 'process already finished');
+    for (const pid of family) sendSignal(pid, number);
   }
 
   /** Without a terminal there is nothing to resize: no error, as containerd's shim does. */

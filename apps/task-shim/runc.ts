@@ -1,9 +1,10 @@
-import { BerthError } from '#common/errors.ts';
+import { BerthError, isCode } from '#common/errors.ts';
 import { readText, removeFile } from '#common/native/files.ts';
 import { close, memfd, spawn } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { SavedRuntime } from './bundle.ts';
-import type { Reaper } from './reaper.ts';
+import { descendantsOf, sendSignal } from './process-family.ts';
+import type { Exit, Reaper } from './reaper.ts';
 import { openNull } from './stdio.ts';
 
 /** Where `create` and `exec` get a process's stdio from: descriptors, or a socket for the terminal. */
@@ -13,6 +14,10 @@ export interface CreateFlags {
   readonly noPivotRoot: boolean;
   readonly noNewKeyring: boolean;
 }
+
+const sigkill = 9;
+/** A runtime that is killed half way may leave a cgroup: on a busy machine it needs seconds. */
+const abortGraceMs = 10_000;
 
 /** Variables that are the shim's own, or that would make the OCI runtime talk to somebody else's systemd unit. */
 const privateVariables = /^(?:BUN_|BERTH_|NOTIFY_SOCKET=|LISTEN_FDS=|LISTEN_PID=|LISTEN_FDNAMES=)/;
@@ -39,11 +44,24 @@ export class Runc {
       .filter((variable) => !privateVariables.test(variable));
   }
 
-  async create(id: string, bundle: string, pidFile: string, stdio: ProcessStdio, flags: CreateFlags): Promise<void> {
+  /** After an abort the runtime may go on for a while, so that it ends in order; then it is killed: `canceled`. */
+  async create(
+    id: string,
+    bundle: string,
+    pidFile: string,
+    stdio: ProcessStdio,
+    flags: CreateFlags,
+    signal: AbortSignal,
+  ): Promise<void> {
     const args = ['create', '--bundle', bundle, '--pid-file', pidFile];
     if (flags.noPivotRoot) args.push('--no-pivot');
     if (flags.noNewKeyring) args.push('--no-new-keyring');
-    await this.#withStdio('OCI runtime create failed', args, id, stdio);
+    try {
+      await this.#withStdio('OCI runtime create failed', args, id, stdio, signal);
+    } catch (error) {
+      if (isCode(error, 'canceled')) await this.delete(id, { force: true });
+      throw error;
+    }
   }
 
   async start(id: string): Promise<void> {
@@ -86,13 +104,13 @@ export class Runc {
     return JSON.parse(await this.#run('OCI runtime ps failed', ['ps', '--format', 'json', id])) as number[];
   }
 
-  async #withStdio(what: string, args: string[], id: string, stdio: ProcessStdio): Promise<void> {
-    if ('fds' in stdio) await this.#run(what, [...args, id], stdio.fds);
-    else await this.#run(what, [...args, '--console-socket', stdio.consoleSocket, id]);
+  async #withStdio(what: string, args: string[], id: string, stdio: ProcessStdio, signal?: AbortSignal): Promise<void> {
+    if ('fds' in stdio) await this.#run(what, [...args, id], stdio.fds, signal);
+    else await this.#run(what, [...args, '--console-socket', stdio.consoleSocket, id], undefined, signal);
   }
 
   /** Runs one command to its end and answers its stdout, which is empty where `fds` are given. */
-  async #run(what: string, args: readonly string[], fds?: readonly number[]): Promise<string> {
+  async #run(what: string, args: readonly string[], fds?: readonly number[], signal?: AbortSignal): Promise<string> {
     const { binary, root, systemdCgroup } = this.#runtime;
     const log = `${this.#folder}/runc-${++this.#calls}.log`;
     const global = ['--root', root, '--log', log, '--log-format', 'json'];
@@ -101,7 +119,7 @@ export class Runc {
     const [, stdout = -1, stderr = -1] = own;
     try {
       const pid = spawn([binary, ...global, ...args], this.#env, null, fds ?? own, false);
-      const { status } = await this.#reaper.exitOf(pid);
+      const { status } = await this.#exitOf(pid, signal);
       if (status === 0) return stdout < 0 ? '' : readMemory(stdout);
       const said = lastError(log) || (stderr < 0 ? '' : readMemory(stderr).trim()) || `exit status ${status}`;
       throw new BerthError('unknown', `${what}: ${said}`);
@@ -113,6 +131,30 @@ export class Runc {
     } finally {
       for (const fd of own) close(fd);
       removeFile(log);
+    }
+  }
+
+  /** Throws `canceled` when the runtime had to be killed, with all that it had started, long after an abort. */
+  async #exitOf(pid: number, signal: AbortSignal | undefined): Promise<Exit> {
+    const exited = this.#reaper.exitOf(pid);
+    if (signal === undefined) return exited;
+    let timer: NodeJS.Timeout | undefined;
+    let killed = false;
+    const aborted = (): void => {
+      timer = setTimeout(() => {
+        killed = true;
+        for (const each of [...descendantsOf(pid), pid]) sendSignal(each, sigkill);
+      }, abortGraceMs);
+    };
+    signal.addEventListener('abort', aborted, { once: true });
+    if (signal.aborted) aborted();
+    try {
+      const exit = await exited;
+      if (killed) throw new BerthError('canceled', `${this.#runtime.binary} hung and was killed`);
+      return exit;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', aborted);
     }
   }
 }

@@ -41,13 +41,18 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   const { socket } = line;
   const bundle = new Bundle(process.cwd());
   const events = new EventForwarder(eventAddress(line), line.namespace, log);
-  const server = new TtrpcServer();
+  const server = new TtrpcServer({
+    vacated: () => {
+      forgotten.vacated();
+      endIfAsked();
+    },
+  });
   let ending = false;
-  const shutdown = async (): Promise<void> => {
+  const shutdown = async ({ now }: { now: boolean }): Promise<void> => {
     if (ending) return;
     ending = true;
     removeFile(socket);
-    await events.drain(lastEventsMs);
+    if (!now) await events.drain(lastEventsMs);
     await server.close({ graceMs: 200 });
     process.exit(0);
   };
@@ -63,18 +68,20 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
     {
       settled: () => {
         memory.settled();
-        forgotten.changed();
+        if (server.connections > 0) forgotten.changed();
+        else forgotten.vacated();
+        endIfAsked();
       },
-      shutdown: () => void shutdown(),
+      shutdown: (how) => void shutdown(how),
     },
   );
   const forgotten = new Forgotten(
     {
       isAtRest: () => service.isAtRest,
       isHeld: () => server.connections > 0,
-      canBeFound: () => !service.isEmpty && isThere(bundle.path),
+      canBeFound: () => service.bundles.some(isThere),
     },
-    () => void shutdown(),
+    () => void shutdown({ now: false }),
   );
   service.register(server);
   if (isServed(socket)) throw new BerthError('already_exists', `a shim for ${line.id} listens on ${socket}`);
@@ -83,9 +90,16 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   bundle.saveAddress(`unix://${socket}`);
   forgotten.changed();
 
+  /** A container is never given up for a signal; without one that runs, the exit is kept for the daemon while it is there. */
+  let asked = false;
+  const endIfAsked = (): void => {
+    const isMissed = !service.isAtRest || (!service.isEmpty && server.connections > 0);
+    if (asked && !isMissed) void shutdown({ now: false });
+  };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (service.isEmpty) void shutdown();
+      asked = true;
+      endIfAsked();
     });
   }
   process.on('SIGHUP', () => undefined);

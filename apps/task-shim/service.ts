@@ -15,14 +15,25 @@ const serviceNames = ['containerd.task.v2.Task', 'containerd.task.v3.Task'] as c
 type Method = Exclude<keyof typeof taskMethods, 'Checkpoint'>;
 type Request<M extends Method> = WireTypes[(typeof taskMethods)[M][0]]['out'];
 type Response<M extends Method> = WireTypes[(typeof taskMethods)[M][1]]['in'];
-type Task = { readonly [M in Method]: (request: Request<M>) => Promise<Response<M>> | Response<M> };
+/** `signal` aborts when the caller waits no longer. */
+type Call<M extends Method> = (request: Request<M>, signal: AbortSignal) => Promise<Response<M>> | Response<M>;
+type Task = { readonly [M in Method]: Call<M> };
+
+/** A Create under way. */
+interface Creation {
+  readonly abort: AbortController;
+  /** Settles when it has ended, either way. */
+  readonly ended: Promise<unknown>;
+}
+
+const sigkill = 9;
 
 /** What the service asks of the program around it. */
 export interface ShimLife {
   /** A container has been started, has ended or is gone. */
   readonly settled: () => void;
-  /** The daemon is done with this shim. */
-  readonly shutdown: () => void;
+  /** The daemon is done with this shim; `now` if it doesn't wait for the last events either. */
+  readonly shutdown: (how: { readonly now: boolean }) => void;
 }
 
 /** The task service of one shim: usually of one container, but a daemon may ask it for more. */
@@ -30,7 +41,7 @@ export class TaskService {
   readonly #context: ShimContext;
   readonly #life: ShimLife;
   readonly #containers = new Map<string, Container>();
-  readonly #creating = new Set<string>();
+  readonly #creating = new Map<string, Creation>();
 
   constructor(context: ShimContext, life: ShimLife) {
     this.#context = context;
@@ -39,6 +50,11 @@ export class TaskService {
 
   get isEmpty(): boolean {
     return this.#containers.size === 0 && this.#creating.size === 0;
+  }
+
+  /** Paths of the containers' bundles. */
+  get bundles(): string[] {
+    return [...this.#containers.values()].map(({ bundle }) => bundle.path);
   }
 
   /** No process of a container runs, nor is one being made. */
@@ -54,14 +70,14 @@ export class TaskService {
 
   #handle<M extends Method>(server: TtrpcServer, service: string, method: M): void {
     const [requestType, responseType] = taskMethods[method];
-    const call = this.#methods[method] as (request: Request<M>) => Promise<Response<M>> | Response<M>;
+    const call = this.#methods[method] as Call<M>;
     const { log } = this.#context;
-    server.handle(service, method, async (payload) => {
+    server.handle(service, method, async (payload, { signal }) => {
       const request = decode(requestType, payload) as Request<M>;
       const fields = { method, id: request.id, execId: 'execId' in request ? request.execId : '' };
       log.debug('call', fields);
       try {
-        return encode(responseType, await call(request));
+        return encode(responseType, await call(request, signal));
       } catch (error) {
         log.debug('failed', { ...fields, error: messageOf(error) });
         throw error;
@@ -70,19 +86,22 @@ export class TaskService {
   }
 
   readonly #methods: Task = {
-    Create: async (request) => {
+    Create: async (request, signal) => {
       const { id } = request;
       validateIdentifier(id, 'container id');
       if (request.checkpoint !== '') throw new BerthError('unimplemented', 'restore from a checkpoint');
       if (this.#containers.has(id) || this.#creating.has(id)) throw new BerthError('already_exists', `container ${id}`);
-      this.#creating.add(id);
+      const abort = new AbortController();
+      const creating = Container.create(request, this.#context, AbortSignal.any([signal, abort.signal]));
+      this.#creating.set(id, { abort, ended: creating.catch(() => undefined) });
       try {
-        const container = await Container.create(request, this.#context);
+        const container = await creating;
         this.#containers.set(id, container);
         void container.init.ended.then(this.#life.settled);
         return { pid: container.init.pid };
       } finally {
         this.#creating.delete(id);
+        this.#life.settled();
       }
     },
 
@@ -108,6 +127,7 @@ export class TaskService {
     },
 
     Delete: async ({ id, execId }) => {
+      if (execId === '') await this.#abandon(id);
       const gone = await this.#container(id).delete(execId);
       if (execId === '') this.#containers.delete(id);
       this.#life.settled();
@@ -120,6 +140,7 @@ export class TaskService {
     },
 
     Kill: async ({ id, execId, signal, all }) => {
+      if (execId === '' && signal === sigkill) await this.#abandon(id);
       await this.#container(id).kill(execId, signal, all);
       return {};
     },
@@ -165,11 +186,18 @@ export class TaskService {
 
     Connect: ({ id }) => ({ shimPid: process.pid, taskPid: this.#containers.get(id)?.init.pid ?? 0 }),
 
-    Shutdown: () => {
-      if (this.isEmpty) this.#life.shutdown();
+    Shutdown: ({ now }) => {
+      if (this.isEmpty) this.#life.shutdown({ now });
       return {};
     },
   };
+
+  /** Gives up a Create that is still under way, if there is one, and waits until nothing is left of it. */
+  async #abandon(id: string): Promise<void> {
+    const creation = this.#creating.get(id);
+    creation?.abort.abort(new BerthError('canceled', `container ${id} was deleted while it was being created`));
+    await creation?.ended;
+  }
 
   #container(id: string): Container {
     const found = this.#containers.get(id);

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { constants, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { mkfifo } from '#common/native/index.ts';
 import { TtrpcClient } from '#common/ttrpc/client.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
@@ -102,6 +102,11 @@ export class ShimBed implements AsyncDisposable {
     });
   }
 
+  /** Where an OCI runtime keeps its state. */
+  runtimeRoot(runtime: string): string {
+    return join(this.dir, 'state', basename(runtime));
+  }
+
   fifo(name: string): string {
     const path = join(this.dir, name);
     mkfifo(path, 0o600);
@@ -191,19 +196,26 @@ export class Shim {
     return { ...(decode(responseType, answer) as object) };
   }
 
-  /** Create with the image bound as rootfs. */
+  /** Create with the image bound as rootfs. `request` has stdio and other fields; `more` further runtime options. */
   async create(
-    stdio: { stdin?: string; stdout?: string; stderr?: string; terminal?: boolean } = {},
+    request: Partial<WireTypes['containerd.task.v2.CreateTaskRequest']['in']> = {},
     runtime = 'runc',
+    more: WireTypes['containerd.runc.v1.Options']['in'] = {},
   ): Promise<number> {
-    const options = encode('containerd.runc.v1.Options', { binaryName: runtime, root: join(this.#bed.dir, runtime) });
+    const root = this.#bed.runtimeRoot(runtime);
+    const options = encode('containerd.runc.v1.Options', { binaryName: runtime, root, ...more });
     const { pid } = await this.call('Create', {
       bundle: this.bundle,
       rootfs: [{ type: 'bind', source: join(this.#bed.dir, 'image'), options: ['rbind', 'ro'] }],
       options: { type_url: 'containerd.runc.v1.Options', value: Buffer.from(options) },
-      ...stdio,
+      ...request,
     } as RequestOf<string>);
     return pid as number;
+  }
+
+  /** The daemon's connection breaks. */
+  disconnect(): void {
+    this.#client?.close();
   }
 
   /** Adds and starts an exec; answers its pid. */

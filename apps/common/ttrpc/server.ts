@@ -30,6 +30,12 @@ export class TtrpcServer {
   #active = 0;
   #onIdle: (() => void) | undefined;
   #onEmpty: (() => void) | undefined;
+  readonly #vacated: (() => void) | undefined;
+
+  /** `vacated` is called each time that the last caller has gone. */
+  constructor({ vacated }: { vacated?: () => void } = {}) {
+    this.#vacated = vacated;
+  }
 
   handle(service: string, method: string, handler: Handler): void {
     this.#handlers.set(`${service}/${method}`, handler);
@@ -84,7 +90,9 @@ export class TtrpcServer {
       closed: () => {
         this.#connections.delete(connection);
         connection.gone.abort(new BerthError('canceled', 'the caller has gone'));
-        if (this.#connections.size === 0) this.#onEmpty?.();
+        if (this.#connections.size > 0) return;
+        this.#onEmpty?.();
+        this.#vacated?.();
       },
     };
   }

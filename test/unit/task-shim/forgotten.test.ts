@@ -27,9 +27,24 @@ describe('a shim that nobody may want any more', () => {
     expect(ended).toBe(1);
   });
 
+  it('ends seconds after the daemon that made it has gone', () => {
+    forgotten.changed();
+    forgotten.vacated();
+    vi.advanceTimersByTime(3000);
+    expect(ended).toBe(1);
+  });
+
+  it('stays for a daemon that comes back', () => {
+    forgotten.vacated();
+    duty.held = true;
+    vi.advanceTimersByTime(300_000);
+    expect(ended).toBe(0);
+  });
+
   it('runs no timer while a container lives', () => {
     duty.atRest = false;
     forgotten.changed();
+    forgotten.vacated();
     expect(vi.getTimerCount()).toBe(0);
   });
 
