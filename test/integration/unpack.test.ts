@@ -10,6 +10,7 @@ import * as native from '#common/native/index.ts';
 import { LayerApplier } from '../../apps/core/diff/apply.ts';
 import type { Mount } from '../../apps/core/snapshots/snapshotter.ts';
 import { type TarMember, tarArchive } from '../support/tar-archive.ts';
+import { describeTree, makeTree } from '../support/trees.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip';
@@ -63,68 +64,6 @@ function applyProcesses(): number[] {
   return pids.filter((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('apply-child'));
 }
 
-/** Everything that a layer says about a tree, one line a file. */
-function describeTree(root: string): string[] {
-  const lines: string[] = [];
-  const inodes = new Map<bigint, string>();
-  const walk = (path: string): void => {
-    for (const name of fs.readdirSync(join(root, path), { encoding: 'latin1' }).sort()) {
-      const relative = path === '' ? name : `${path}/${name}`;
-      const full = Buffer.from(`${root}/${relative}`, 'latin1');
-      const stat = fs.lstatSync(full, { bigint: true });
-      const text = full.toString();
-      // The native calls take UTF-8 only.
-      const keys = Buffer.from(text).equals(full) ? native.llistxattr(text).sort() : [];
-      const xattrs = keys.map((key) => `${key}=${native.lgetxattr(text, key)?.toString('hex')}`);
-      let content = '';
-      if (stat.isSymbolicLink()) content = fs.readlinkSync(full, 'latin1');
-      else if (stat.isFile()) {
-        const first = inodes.get(stat.ino);
-        inodes.set(stat.ino, first ?? relative);
-        content = first === undefined ? createHash('sha256').update(fs.readFileSync(full)).digest('hex') : `= ${first}`;
-      }
-      const facts = [stat.mode.toString(8), stat.uid, stat.gid, stat.rdev, stat.mtimeNs, xattrs.join(','), content];
-      lines.push(`${relative} ${facts.join(' ')}`);
-      if (stat.isDirectory()) walk(relative);
-    }
-  };
-  walk('');
-  return lines;
-}
-
-/** A small root file system with one of everything. */
-function makeTree(): string {
-  const root = folder('tree');
-  for (const path of ['usr/bin', 'usr/lib/x86_64-linux-gnu', 'etc', 'var/mail', 'tmp', 'dev', 'home/u']) {
-    fs.mkdirSync(join(root, path), { recursive: true });
-  }
-  fs.symlinkSync('usr/bin', join(root, 'bin'));
-  fs.symlinkSync('/etc/passwd', join(root, 'etc/absolute'));
-  fs.symlinkSync(`${'long/'.repeat(30)}target`, join(root, 'etc/long'));
-  fs.writeFileSync(join(root, 'usr/bin/su'), 'su'.repeat(100_000));
-  fs.chownSync(join(root, 'usr/bin/su'), 0, 12);
-  fs.chmodSync(join(root, 'usr/bin/su'), 0o4755);
-  fs.linkSync(join(root, 'usr/bin/su'), join(root, 'usr/bin/su-too'));
-  fs.writeFileSync(join(root, 'usr/bin/ping'), 'ping');
-  const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
-  native.lsetxattr(join(root, 'usr/bin/ping'), 'security.capability', capability, 0);
-  native.lsetxattr(join(root, 'usr/bin'), 'user.note', Buffer.from('x=1\n'), 0);
-  fs.writeFileSync(join(root, 'etc/shadow'), 'root:*:\n', { mode: 0o640 });
-  fs.writeFileSync(join(root, 'home/u/naïve ☃'), 'snow');
-  fs.writeFileSync(Buffer.from(`${root}/home/u/caf\xe9`, 'latin1'), 'latin');
-  fs.writeFileSync(join(root, 'home/u', 'n'.repeat(200)), 'long name');
-  fs.chownSync(join(root, 'home/u'), 3_000_000, 3_000_001);
-  fs.chmodSync(join(root, 'tmp'), 0o1777);
-  fs.chmodSync(join(root, 'var/mail'), 0o2775);
-  native.mknod(join(root, 'dev/null'), fs.constants.S_IFCHR | 0o666, 1, 3);
-  native.mknod(join(root, 'dev/loop300'), fs.constants.S_IFBLK | 0o660, 7, 300);
-  native.mkfifo(join(root, 'dev/initctl'), 0o600);
-  native.lutimens(join(root, 'etc/shadow'), 1_600_000_000, 1, 1_600_000_000, 123_456_789);
-  native.lutimens(join(root, 'bin'), 1_500_000_000, 0, 1_500_000_000, 0);
-  native.lutimens(join(root, 'usr/lib'), 946_684_800, 0, 946_684_800, 5);
-  return root;
-}
-
 function gnuTar(root: string, ...options: string[]): Buffer {
   const args = ['--sort=name', '--numeric-owner', ...options, '-C', root, '-cf', '-', '.'];
   return execFileSync('tar', args, { maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
@@ -136,7 +75,7 @@ describe('LayerApplier', () => {
     ['gnu', []],
   ])('on an archive in GNU tar’s %s format', (format, options) => {
     it('makes the tree that GNU tar makes', async () => {
-      const archive = gnuTar(makeTree(), `--format=${format}`, ...options);
+      const archive = gnuTar(makeTree(folder('tree')), `--format=${format}`, ...options);
       const expected = folder('expected');
       execFileSync('tar', ['--xattrs', '--xattrs-include=*', '--numeric-owner', '-xpf', '-', '-C', expected], {
         input: archive,

@@ -3,18 +3,21 @@ import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
 import { mediaTypes } from '#common/oci/image.ts';
+import { timestampToNs } from '#common/timestamp.ts';
 import type { DiffHandlers } from '#proto/containerd/services/diff/v1/Diff.ts';
 import type { ContentStore } from '../content/store.ts';
 import type { LayerApplier } from './apply.ts';
+import type { LayerComparer } from './compare.ts';
 
 export interface DiffServiceParts {
   readonly content: ContentStore;
   readonly applier: LayerApplier;
+  readonly comparer: LayerComparer;
   readonly log: Logger;
 }
 
-/** `containerd.services.diff.v1.Diff`, for clients that unpack images themselves. Making layers is not supported. */
-export function diffService({ content, applier, log }: DiffServiceParts): Service {
+/** `containerd.services.diff.v1.Diff`, for clients that unpack images themselves, and that make images of containers. */
+export function diffService({ content, applier, comparer, log }: DiffServiceParts): Service {
   return implement<DiffHandlers>(
     serviceDefinition('containerd.services.diff.v1.Diff'),
     {
@@ -24,6 +27,10 @@ export function diffService({ content, applier, log }: DiffServiceParts): Servic
         const request = { blobPath: content.pathOf(diff.digest), mediaType: diff.mediaType, mounts, signal };
         const { diffId, size } = await applier.apply(request);
         return { applied: { mediaType: mediaTypes.ociLayer, digest: diffId, size } };
+      },
+      async diff({ sourceDateEpoch, ...request }, { namespace: ns, lease, signal }) {
+        const notAfter = sourceDateEpoch === null ? undefined : timestampToNs(sourceDateEpoch);
+        return { diff: await comparer.compare({ ...request, ns, lease, signal, notAfter }) };
       },
     },
     { log },

@@ -2,6 +2,7 @@ import type { Service } from '#common/grpc/adapter.ts';
 import type { Logger } from '#common/log.ts';
 import type { ContentStore } from '../content/store.ts';
 import { LayerApplier } from '../diff/apply.ts';
+import { LayerComparer } from '../diff/compare.ts';
 import { diffService } from '../diff/service.ts';
 import type { ImageStore } from '../images/store.ts';
 import type { LeaseStore, WithLease } from '../leases/store.ts';
@@ -18,7 +19,7 @@ export interface TransfersParts {
   readonly snapshotters: Snapshotters;
   /** Directory of the registries' hosts.toml files. */
   readonly certsDir: string;
-  /** Private directory for compiled code; made when missing. */
+  /** Private directory for compiled code and for mounts of the processes that make layers; made when missing. */
   readonly cacheDir: string;
   readonly log: Logger;
 }
@@ -31,12 +32,17 @@ export interface Transfers extends Disposable {
 export function openTransfers(parts: TransfersParts): Transfers {
   const { content, images, leases, snapshotters, certsDir, log } = parts;
   const applier = new LayerApplier(parts.cacheDir);
+  const comparer = new LayerComparer(content, parts.cacheDir);
   const unpacker = new ImageUnpacker({ content, leases, applier });
   const streams = new StreamManager();
   const { withLease } = leases;
   const shared = { content, images, leases, unpacker, streams, withLease, snapshotters, certsDir, log };
   return {
-    services: [transferService(shared), streamingService(streams, log), diffService({ content, applier, log })],
+    services: [
+      transferService(shared),
+      streamingService(streams, log),
+      diffService({ content, applier, comparer, log }),
+    ],
     [Symbol.dispose]: () => applier[Symbol.dispose](),
   };
 }

@@ -30,11 +30,20 @@ export function applyTarget(mounts: readonly Mount[]): ApplyTarget {
 }
 
 function overlayTarget(mount: Mount): ApplyTarget {
-  const root = option(mount, 'upperdir');
+  const { upper: root, lowers } = overlayDirectories(mount);
   if (root === undefined || mount.options.includes('ro')) throw readOnly('the overlay');
   return {
-    root: unescaped(root),
+    root,
     whiteouts: { style: 'overlay', xattr: mount.options.includes('userxattr') ? 'user' : 'trusted' },
+    lowers,
+  };
+}
+
+/** The directories that an overlay mount shows merged: the upper one, if it has any, and the lower ones, nearest first. */
+export function overlayDirectories(mount: Mount): { readonly upper: string | undefined; readonly lowers: string[] } {
+  const upper = option(mount, 'upperdir');
+  return {
+    upper: upper === undefined ? undefined : unescaped(upper),
     lowers: splitLowers(option(mount, 'lowerdir') ?? ''),
   };
 }
