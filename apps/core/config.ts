@@ -1,10 +1,11 @@
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadConfig } from '#common/config/load.ts';
-import { duration, oneOf, string, table } from '#common/config/schema.ts';
+import { duration, integer, oneOf, string, table } from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
+import { type StartCheck, startChecks } from './metadata/open-metadata.ts';
 
 /** What berthd runs with: the configuration file, with the command line's flags over it. */
 export interface CoreConfig {
@@ -21,8 +22,21 @@ export interface CoreConfig {
   readonly defaultRuntime: string;
   /** Per-registry `hosts.toml` files. */
   readonly certsDir: string;
+  readonly metadata: MetadataConfig;
   /** How often containers with restart labels are looked at, in milliseconds. */
   readonly restartIntervalMs: number;
+}
+
+export interface MetadataConfig {
+  /** How far the database is checked at the start. */
+  readonly check: StartCheck;
+  /** How many copies of the database are kept; 0 for none. */
+  readonly backups: number;
+  /** A change is in a copy after this time, in milliseconds, or once there are so many changes. */
+  readonly backupInterval: number;
+  readonly backupChanges: number;
+  /** How long the collector leaves alone what was recovered without the database, in milliseconds. */
+  readonly keepRecovered: number;
 }
 
 /** berthd.toml. An empty text stands for a default that depends on other settings. */
@@ -34,6 +48,13 @@ const schema = table({
   shim: table({ path: string(''), defaultRuntime: string('io.containerd.runc.v2') }),
   registry: table({ configPath: string(defaultPaths.certsDir) }),
   restart: table({ interval: duration('10s') }),
+  metadata: table({
+    check: oneOf(startChecks, 'quick'),
+    backups: integer(3, { max: 100 }),
+    backupInterval: duration('10m'),
+    backupChanges: integer(1000, { min: 1 }),
+    keepRecovered: duration('72h'),
+  }),
 });
 
 const usage =
@@ -68,6 +89,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     logLevel: level ?? file.log.level,
     shimBinary: absolute('shim.path', file.shim.path || besideInstall),
     defaultRuntime: file.shim.defaultRuntime,
+    metadata: file.metadata,
     certsDir: absolute('certs-dir', flags['certs-dir'] ?? file.registry.configPath),
     restartIntervalMs: file.restart.interval,
   };

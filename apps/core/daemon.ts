@@ -17,7 +17,8 @@ import { pluginsOf } from './introspection/plugins.ts';
 import { rootUuid } from './introspection/root-uuid.ts';
 import { introspectionService } from './introspection/service.ts';
 import { leasesService } from './leases/service.ts';
-import { openDatabase } from './metadata/database.ts';
+import { Backups } from './metadata/backups.ts';
+import { openMetadata } from './metadata/open-metadata.ts';
 import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
 import { monitoredContainers } from './restart/monitored.ts';
@@ -43,13 +44,20 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));
-  const db = started.use(
-    openDatabase(join(root, 'meta.db'), {
-      onDamage: (record, error) => log.error({ record, err: error }, 'a damaged record is passed over'),
-    }),
-  );
+  const { db, backups } = openMetadata(root, config.metadata.check, log);
+  started.use(db);
   const events = new EventExchange();
   const stores = openStores(root, db, events, log);
+  started.use(
+    new Backups({
+      db,
+      files: backups,
+      keep: config.metadata.backups,
+      intervalMs: config.metadata.backupInterval,
+      changes: config.metadata.backupChanges,
+      log,
+    }),
+  );
   started.defer(() => stores.collector.stop());
   started.defer(() => stores.snapshotters.close());
 

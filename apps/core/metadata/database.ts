@@ -26,6 +26,7 @@ export class Database implements Disposable {
   readonly #damaged = new Set<string>();
   #inTransaction = false;
   #afterCommit: (() => void)[] = [];
+  #onCommit: (() => void) | undefined;
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
 
@@ -59,6 +60,7 @@ export class Database implements Disposable {
   /** Runs a change; answers the number of rows it touched and the id of the row it inserted. */
   run(sql: string, ...params: SQLInputValue[]): { changes: number; lastInsertRowid: number } {
     const { changes, lastInsertRowid } = this.#guard(() => this.prepare(sql).run(...params));
+    if (!this.#inTransaction) this.#onCommit?.();
     return {
       changes: Number(changes),
       lastInsertRowid: Number(lastInsertRowid),
@@ -84,6 +86,7 @@ export class Database implements Disposable {
     } finally {
       this.#inTransaction = false;
     }
+    this.#onCommit?.();
     const callbacks = this.#afterCommit;
     this.#afterCommit = [];
     for (const callback of callbacks) callback();
@@ -94,6 +97,11 @@ export class Database implements Disposable {
   afterCommit(callback: () => void): void {
     if (this.#inTransaction) this.#afterCommit.push(callback);
     else callback();
+  }
+
+  /** Has `callback` called after every commit from now on; it must not throw. */
+  onCommit(callback: () => void): void {
+    this.#onCommit = callback;
   }
 
   /** Resolves when every commit made so far would survive a power cut. */
@@ -137,6 +145,8 @@ export class Database implements Disposable {
 }
 
 export interface DatabaseOptions {
+  /** How far the file is checked. Default: quick. */
+  readonly check?: 'quick' | 'full' | 'off';
   /** Told of each record that can't be read. */
   readonly onDamage?: (record: string, error: BerthError) => void;
 }
@@ -156,7 +166,7 @@ export function openDatabase(path: string, options: DatabaseOptions = {}): Datab
       enableForeignKeyConstraints: true,
     });
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;');
-    check(db, path);
+    check(db, path, options.check ?? 'quick');
     migrate(db, path);
     // Only the log may be opened beside SQLite: closing a descriptor of the database itself would drop SQLite's locks.
     return new Database(path, db, openSync(`${path}-wal`, 'r+'), options);
@@ -194,7 +204,7 @@ function toNumbers(row: Record<string, unknown>): void {
   }
 }
 
-function check(db: DatabaseSync, path: string): void {
+function check(db: DatabaseSync, path: string, extent: 'quick' | 'full' | 'off'): void {
   const { application_id: id } = db.prepare('PRAGMA application_id').get() as {
     application_id: number;
   };
@@ -211,11 +221,10 @@ function check(db: DatabaseSync, path: string): void {
       `${path} has schema version ${version}, this berthd knows up to ${migrations.length}: start the newer berthd that wrote it`,
     );
   }
-  const rows = db.prepare('PRAGMA quick_check(1)').all() as {
-    quick_check: string;
-  }[];
-  const finding = rows[0]?.quick_check;
-  if (finding !== 'ok') throw damaged(path, finding);
+  if (extent === 'off') return;
+  const [row] = db.prepare(`PRAGMA ${extent === 'quick' ? 'quick_check' : 'integrity_check'}(1)`).all();
+  const finding = Object.values(row ?? {})[0];
+  if (finding !== 'ok') throw damaged(path, String(finding));
 }
 
 function migrate(db: DatabaseSync, path: string): void {
@@ -237,7 +246,7 @@ function migrate(db: DatabaseSync, path: string): void {
 function damaged(path: string, finding: string | undefined, cause?: unknown): BerthError {
   return new BerthError(
     'data_loss',
-    `database ${path} is damaged${finding ? ` (${finding})` : ''}: restore it from a backup, or move it and ${path}-wal away to start with an empty one`,
+    `database ${path} is damaged${finding ? ` (${finding})` : ''}: berthd puts it aside and restores a backup when it starts`,
     { cause },
   );
 }

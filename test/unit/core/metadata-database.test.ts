@@ -106,7 +106,7 @@ describe('the metadata database', () => {
   it('refuses a file that is no database, naming path and remedy', () => {
     writeFileSync(path, 'x'.repeat(5000));
     expect(() => openDatabase(path)).toThrow(expect.objectContaining({ code: 'data_loss' }));
-    expect(() => openDatabase(path)).toThrow(new RegExp(`${path} is damaged.*move it`, 's'));
+    expect(() => openDatabase(path)).toThrow(new RegExp(`${path} is damaged.*puts it aside`, 's'));
   });
 
   it('refuses a database with damaged pages', () => {
