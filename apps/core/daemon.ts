@@ -61,6 +61,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   started.defer(() => stores.collector.stop());
   started.defer(() => stores.snapshotters.close());
 
+  stores.leases.releaseOwn();
   const tasks = started.use(
     await openTasks({
       stateDir: state,

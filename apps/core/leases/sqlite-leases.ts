@@ -10,7 +10,12 @@ import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.t
 import type { NamespaceStore } from '../namespaces/store.ts';
 import type { Lease, LeaseResource, LeaseStore, WithLease } from './store.ts';
 
-const temporaryLeaseHours = 24;
+/** How long a lease of the daemon's own lasts when the daemon dies and doesn't come back. */
+const ownLeaseMs = 24 * 3_600_000;
+/** For how long, after the next start, a pull that was cut short finds again what it had fetched. */
+const resumeMs = 3_600_000;
+/** Marks the daemon's own leases. */
+const ownLabel = 'berth/own';
 
 interface Row {
   readonly id: string;
@@ -99,10 +104,33 @@ export class SqliteLeaseStore implements LeaseStore {
     );
   }
 
+  /**
+   * For the start: leases of a daemon's own are of one that is dead. What was half made, no one will finish: active
+   * snapshots go at once. What is whole, and what was fetched so far, waits some time for somebody to ask again.
+   */
+  releaseOwn(): number {
+    return this.#db.tx(() => {
+      const own = this.#db.all<{ ns: string; id: string }>(
+        `SELECT ns, id FROM leases WHERE instr(labels, '"${ownLabel}"') > 0`,
+      );
+      const labels = labelsToColumn(ownLabels(resumeMs));
+      for (const { ns, id } of own) {
+        this.#db.run(
+          `DELETE FROM lease_resources WHERE ns = ?1 AND lease = ?2 AND EXISTS (
+             SELECT 1 FROM snapshots s WHERE s.ns = ?1 AND s.kind = 'active'
+               AND type = 'snapshots/' || s.snapshotter AND resource = s.name)`,
+          ns,
+          id,
+        );
+        this.#db.run('UPDATE leases SET labels = ? WHERE ns = ? AND id = ?', labels, ns, id);
+      }
+      return own.length;
+    });
+  }
+
   readonly withLease: WithLease = async (ns, use) => {
     const id = `berth-${Date.now()}-${randomBytes(4).toString('hex')}`;
-    const expires = new Date(Date.now() + temporaryLeaseHours * 3_600_000).toISOString();
-    this.create(ns, id, { [labelKeys.gcExpire]: expires });
+    this.create(ns, id, ownLabels(ownLeaseMs));
     // Gone already is what was wanted: its namespace may have been deleted meanwhile.
     using _ = {
       [Symbol.dispose]: () => {
@@ -119,6 +147,10 @@ export class SqliteLeaseStore implements LeaseStore {
   #require(ns: string, id: string): void {
     if (!this.#db.get('SELECT 1 FROM leases WHERE ns = ? AND id = ?', ns, id)) throw notFound(id);
   }
+}
+
+function ownLabels(lastsMs: number): Labels {
+  return { [ownLabel]: 'true', [labelKeys.gcExpire]: new Date(Date.now() + lastsMs).toISOString() };
 }
 
 function leaseOf({ id, labels, created_at }: Row): Lease {

@@ -30,5 +30,8 @@ export interface LeaseStore {
   resources(ns: string, id: string): LeaseResource[];
 }
 
-/** Runs `use` under a lease of its own that ends with it, or by expiry after 24 hours when the daemon dies. */
+/**
+ * Runs `use` under a lease of its own that ends with it. When the daemon dies, the next one releases it at its start; when
+ * there is none, it expires after 24 hours.
+ */
 export type WithLease = <T>(ns: string, use: (lease: string) => Promise<T>) => Promise<T>;

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TestStores, testStores } from '../../support/core-stores.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
+import { waitFor } from '../../support/wait-for.ts';
 
 let dir: string;
 let stores: TestStores;
@@ -70,5 +71,31 @@ describe('a lease', () => {
     await expect(stores.leases.withLease('n', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
     await stores.leases.withLease('n', async (lease) => stores.leases.delete('n', lease));
     expect(stores.leases.list('n')).toEqual([]);
+  });
+
+  it('of a daemon that died lets go of what was half made, and soon of the rest; those of clients stay', async () => {
+    const { leases, snapshotter, content } = stores;
+    leases.create('n', 'of a client');
+    await snapshotter.prepare('n', 'client', '', { lease: 'of a client' });
+    void leases.withLease('n', async (lease) => {
+      await snapshotter.prepare('n', 'whole-key', '', { lease });
+      await snapshotter.commit('n', 'whole', 'whole-key', { lease });
+      await snapshotter.prepare('n', 'half', '', { lease });
+      await using writer = await content.writer('n', { ref: 'fetched', lease });
+      await writer.write(Buffer.from('x'));
+      await new Promise(() => {});
+    });
+    await waitFor('the write', async () => (await content.listStatuses('n')).some(({ offset }) => offset === 1));
+    await stores.close();
+
+    stores = testStores(dir);
+    expect(stores.leases.releaseOwn()).toBe(1);
+    await stores.collector.collect();
+    expect([...stores.snapshotter.list('n')].map(({ name }) => name)).toEqual(['client', 'whole']);
+    expect(await stores.content.listStatuses('n')).toHaveLength(1);
+    const [own] = stores.leases.list('n', ['id~=^berth-']);
+    const left = Date.parse(own?.labels['containerd.io/gc.expire'] ?? '') - Date.now();
+    expect(left).toBeLessThanOrEqual(3_600_000);
+    expect(stores.leases.list('n', ['id=="of a client"'])).toHaveLength(1);
   });
 });
