@@ -30,9 +30,11 @@ export const labelKeys = {
   gcRefContent: 'containerd.io/gc.ref.content',
   /** Followed by `.<snapshotter>`: this object refers to that snapshot. */
   gcRefSnapshot: 'containerd.io/gc.ref.snapshot',
+  /** The named image keeps this object, which is no root by itself. */
+  gcBackReferenceImage: 'containerd.io/gc.bref.image',
   /** Any value: the collector keeps the object. */
   gcRoot: 'containerd.io/gc.root',
-  /** RFC 3339 time after which a lease no longer counts. */
+  /** RFC 3339 time after which a lease, or an image, no longer counts. */
   gcExpire: 'containerd.io/gc.expire',
   /** On a blob: the digest of its uncompressed form. */
   uncompressed: 'containerd.io/uncompressed',

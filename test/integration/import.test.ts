@@ -38,6 +38,12 @@ async function failure(promise: Promise<unknown>): Promise<Error & { code?: stri
   );
 }
 
+async function blobOf(digest: string): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const { data } of suite.clients.content.read({ digest })) pieces.push(data as Buffer);
+  return Buffer.concat(pieces);
+}
+
 /** Files of the top snapshot of an image, seen through a mount. */
 async function filesOf(config: string): Promise<string[]> {
   const parent = (await labelsOf(config))['containerd.io/gc.ref.snapshot.overlayfs'] ?? '';
@@ -107,6 +113,21 @@ describe('importing an OCI layout', () => {
     expect(await labelsOf(digest)).toMatchObject({ 'containerd.io/gc.ref.content.m.0': image.manifest.digest });
   });
 
+  it('lets further names go with the one that was asked for', async () => {
+    const image = freshImage();
+    const main = 'example.com/import/main:1';
+    const rule = { name: 'example.com/import/parts', isPrefix: true, addDigest: true };
+    await importArchive(suite.clients, layoutOf(image, {}), main, {
+      store: { extraReferences: [rule] },
+      unpack: false,
+    });
+    const further = `${rule.name}@${image.manifest.digest}`;
+    await suite.clients.images.delete({ name: 'example.com/import/index:1', sync: true });
+    expect(await targetOf(further)).toBe(image.manifest.digest);
+    await suite.clients.images.delete({ name: main, sync: true });
+    expect(await imageNames()).not.toContain(further);
+  });
+
   it('asks for a name when neither client nor archive has one', async () => {
     const error = await failure(importArchive(suite.clients, layoutOf(freshImage(), {}), ''));
     expect(error).toMatchObject({ code: 'not_found' });
@@ -135,6 +156,22 @@ describe('importing a docker save archive', () => {
     const digest = (await targetOf('docker.io/library/docked:2')) ?? '';
     const { info } = await suite.clients.content.info({ digest });
     expect(info?.labels['containerd.io/gc.ref.content.config']).toBe(image.config.digest);
+    expect(await filesOf(image.config.digest)).toEqual(expect.arrayContaining(['own', 'bin']));
+  });
+
+  it('compresses plain layers when it is asked to', async () => {
+    const image = freshImage();
+    const plain = image.layers.map(({ data }) => gunzipSync(data));
+    await importArchive(suite.clients, dockerArchive(image, 'pressed:1', plain), '', { forceCompress: true });
+    const manifest = await blobOf((await targetOf('docker.io/library/pressed:1')) ?? '');
+    const { layers } = JSON.parse(String(manifest)) as { layers: { mediaType: string; digest: string }[] };
+    expect(layers.map(({ mediaType }) => mediaType)).toEqual(
+      plain.map(() => 'application/vnd.docker.image.rootfs.diff.tar.gzip'),
+    );
+    for (const [at, { digest }] of layers.entries()) {
+      expect(gunzipSync(await blobOf(digest)).equals(plain[at] as Buffer)).toBe(true);
+      expect(await labelsOf(digest)).toMatchObject({ 'containerd.io/uncompressed': digestOf(plain[at] as Buffer) });
+    }
     expect(await filesOf(image.config.digest)).toEqual(expect.arrayContaining(['own', 'bin']));
   });
 

@@ -299,30 +299,47 @@ describe('pulling from a registry that misbehaves', () => {
     expect(suite.berthd.daemon.logTail(1000)).not.toMatch(/secret|wrong/);
   });
 
-  it('takes from an index what fits this machine, and says what there is when nothing does', async () => {
-    const image = freshImage();
-    registry.add(image);
-    const { mediaType, digest, size } = image.manifest;
-    const entry = (architecture: string, of = digest) => ({
-      mediaType,
-      digest: of,
-      size,
-      platform: { os: 'linux', architecture },
-    });
-    const addIndex = (tag: string, manifests: object[]) => {
+  describe('of an image for several platforms', () => {
+    const host = process.arch === 'x64' ? 'amd64' : process.arch;
+    const platforms = [{ os: 'linux', architecture: host }];
+
+    function entry({ mediaType, size, digest }: TestImage['manifest'], architecture: string) {
+      return { mediaType, digest, size, platform: { os: 'linux', architecture } };
+    }
+
+    function addIndex(tag: string, manifests: object[]): string {
       const type = 'application/vnd.oci.image.index.v1+json';
       const data = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: type, manifests }));
       registry.addDocument(type, digestOf(data), data, tag);
       return `${registry.host}/test/image:${tag}`;
-    };
-    const host = process.arch === 'x64' ? 'amd64' : process.arch;
-    const platforms = [{ os: 'linux', architecture: host }];
-    const both = addIndex('both', [entry('s390x', digestOf(Buffer.from('not served'))), entry(host)]);
-    await pull(suite.clients, both, { store: { platforms } });
-    expect(await imageNames()).toContain(both);
-    const error = await failure(pull(suite.clients, addIndex('none', [entry('s390x')]), { store: { platforms } }));
-    expect(error).toMatchObject({ code: 'not_found' });
-    expect(error.message).toMatch(new RegExp(`no image for linux/${host}; it has linux/s390x`));
+    }
+
+    it('takes what fits this machine, and says what there is when nothing does', async () => {
+      const image = freshImage();
+      registry.add(image);
+      const missing = { ...image.manifest, digest: digestOf(Buffer.from('not served')) };
+      const both = addIndex('both', [entry(missing, 's390x'), entry(image.manifest, host)]);
+      await pull(suite.clients, both, { store: { platforms } });
+      expect(await imageNames()).toContain(both);
+      const none = addIndex('none', [entry(image.manifest, 's390x')]);
+      const error = await failure(pull(suite.clients, none, { store: { platforms } }));
+      expect(error).toMatchObject({ code: 'not_found' });
+      expect(error.message).toMatch(new RegExp(`no image for linux/${host}; it has linux/s390x`));
+    });
+
+    it('takes manifests and configs of the others too when it is asked to, as far as they are there', async () => {
+      const [ours, theirs] = [freshImage(), freshImage()];
+      for (const image of [ours, theirs]) registry.add(image);
+      const missing = { ...ours.manifest, digest: digestOf(Buffer.from('not served either')) };
+      const manifests = [entry(ours.manifest, host), entry(theirs.manifest, 's390x'), entry(missing, 'riscv64')];
+      await pull(suite.clients, addIndex('metadata', manifests), { store: { platforms, allMetadata: true } });
+      const there = await blobs();
+      for (const { digest } of [theirs.manifest, theirs.config]) expect([...there.keys()]).toContain(digest);
+      expect([...there.keys()]).not.toContain(theirs.layers[1]?.digest);
+      expect(there.get(theirs.manifest.digest)).toMatchObject({
+        'containerd.io/gc.ref.content.config': theirs.config.digest,
+      });
+    });
   });
 
   it('ends the process that unpacks when it is killed, and reports it', async () => {

@@ -12,6 +12,8 @@ export interface TransferWishes {
   readonly lease?: string;
   /** Bytes of an archive after which the client sends nothing more, and doesn't say so. */
   readonly stallAt?: number;
+  /** Whether plain layers of an archive are to be compressed. */
+  readonly forceCompress?: boolean;
 }
 
 /** What the progress stream told: event and object, in order. */
@@ -49,7 +51,8 @@ export async function importArchive(
   const stream = streamId('import');
   const sending = sendBytes(clients, stream, archive, wishes.stallAt ?? Number.POSITIVE_INFINITY);
   await sending.ready;
-  const source = pack('containerd.types.transfer.ImageImportStream', { stream });
+  const { forceCompress = false } = wishes;
+  const source = pack('containerd.types.transfer.ImageImportStream', { stream, forceCompress });
   return transfer(clients, source, name, wishes);
 }
 

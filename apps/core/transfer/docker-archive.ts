@@ -6,6 +6,7 @@ import type { ContentStore } from '../content/store.ts';
 import type { Descriptor } from '../registry/document.ts';
 import { detectCompression } from '../unpack/decompress.ts';
 import type { IngestedArchive, IngestedBlob, IngestRequest } from './archive-ingest.ts';
+import { compressLayer } from './compress-layer.ts';
 
 /** One image of a `docker save` archive, as its manifest.json lists it. */
 interface SavedImage {
@@ -28,13 +29,13 @@ const LAYER_TYPES = {
 export async function indexDockerArchive(
   content: ContentStore,
   archive: IngestedArchive,
-  request: IngestRequest,
+  request: IngestRequest & { readonly forceCompress: boolean },
 ): Promise<{ readonly root: Descriptor; readonly manifests: readonly Descriptor[] }> {
   const manifests: Descriptor[] = [];
   for (const image of parseSavedImages(archive.documents.get('manifest.json') ?? '')) {
     const config = { mediaType: mediaTypes.dockerConfig, ...blobOf(archive, image.config) };
     const layers: Descriptor[] = [];
-    for (const name of image.layers) layers.push(await describeLayer(content, request.ns, blobOf(archive, name)));
+    for (const name of image.layers) layers.push(await describeLayer(content, request, blobOf(archive, name)));
     const document = { schemaVersion: 2, mediaType: mediaTypes.dockerManifest, config, layers };
     const manifest = await writeDocument(content, request, document, mediaTypes.dockerManifest);
     if (image.tags.length === 0) manifests.push(manifest);
@@ -74,9 +75,16 @@ function blobOf(archive: IngestedArchive, name: string): IngestedBlob {
   return blob;
 }
 
-async function describeLayer(content: ContentStore, ns: string, blob: IngestedBlob): Promise<Descriptor> {
-  await using reader = await content.open(ns, blob.digest);
+async function describeLayer(
+  content: ContentStore,
+  request: IngestRequest & { readonly forceCompress: boolean },
+  blob: IngestedBlob,
+): Promise<Descriptor> {
+  await using reader = await content.open(request.ns, blob.digest);
   const compression = detectCompression(await reader.read(0, 6));
+  if (compression === 'none' && request.forceCompress) {
+    return { mediaType: LAYER_TYPES.gzip, ...(await compressLayer(content, blob.digest, request)) };
+  }
   return { mediaType: LAYER_TYPES[compression], ...blob };
 }
 

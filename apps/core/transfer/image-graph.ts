@@ -13,6 +13,8 @@ export interface Selection {
   readonly platforms: readonly Platform[];
   /** At most so many manifests of an index, the best matches; 0: no limit. */
   readonly limit: number;
+  /** Whether to take manifests and configs of the other platforms too, without their layers. */
+  readonly allMetadata?: boolean;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { BerthError, isCode } from '#common/errors.ts';
-import type { Labels } from '#common/labels.ts';
+import { type Labels, labelKeys } from '#common/labels.ts';
 import type { Image, ImageInput, ImageStore } from '../images/store.ts';
 import type { Descriptor } from '../registry/document.ts';
 
@@ -50,8 +50,15 @@ export function archiveNames({ name, rules }: ImageDestination, image: Descripto
   return [...new Set(names)];
 }
 
-/** Points a name to an image, whether or not the name existed. */
-export function storeImage(images: ImageStore, ns: string, input: ImageInput): Image {
+/** Points one of the names to an image, whether or not the name existed. */
+export function storeImage(
+  images: ImageStore,
+  destination: ImageDestination,
+  name: string,
+  { mediaType, digest, size }: Descriptor,
+): Image {
+  const { ns } = destination;
+  const input: ImageInput = { name, target: { mediaType, digest, size }, labels: labelsOf(destination, name) };
   for (;;) {
     try {
       return images.create(ns, input);
@@ -65,6 +72,13 @@ export function storeImage(images: ImageStore, ns: string, input: ImageInput): I
       if (!isCode(error, 'not_found')) throw error;
     }
   }
+}
+
+/** Extra names go with the name that was asked for: they are collected once that one is removed. */
+function labelsOf({ name: main, labels }: ImageDestination, name: string): Labels {
+  if (main === '' || name === main) return labels;
+  const now = Temporal.Now.instant().toString({ smallestUnit: 'second' });
+  return { ...labels, [labelKeys.gcBackReferenceImage]: main, [labelKeys.gcExpire]: now };
 }
 
 /** @throws not_found when a transfer ends without any name. */

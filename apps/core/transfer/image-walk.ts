@@ -1,8 +1,9 @@
-import { BerthError } from '#common/errors.ts';
+import { BerthError, isCode } from '#common/errors.ts';
 import type { ContentStore } from '../content/store.ts';
 import {
   type Descriptor,
   type ImageRootfs,
+  type Index,
   MAX_DOCUMENT,
   type Manifest,
   type Platform,
@@ -82,28 +83,49 @@ export class ImageWalk {
   }
 
   async #visit(descriptor: Descriptor, parent: Descriptor | undefined, depth: number): Promise<void> {
-    const { mediaType, size, digest } = descriptor;
+    const { mediaType } = descriptor;
     if (!isIndex(mediaType) && !isManifest(mediaType)) return this.#blob(descriptor, parent);
     if (depth > MAX_INDEX_DEPTH) {
       throw new BerthError('invalid_argument', `${this.#request.name}: its indexes are nested too deeply`);
     }
-    if (size > MAX_DOCUMENT) {
-      const message = `${this.#request.name}: manifest ${digest} has ${size} bytes, the limit is ${MAX_DOCUMENT}`;
-      throw new BerthError('resource_exhausted', message);
-    }
-    await this.#request.ensure(descriptor, parent, this.#signal);
-    const bytes = await this.#content.readAll(this.#request.ns, digest, MAX_DOCUMENT);
-    const document = parseDocument(bytes, descriptor);
+    const document = await this.#document(descriptor, parent);
     if (document.kind === 'manifest') return this.#manifest(document, descriptor);
-    const { selection, name } = this.#request;
+    const { selection, name, has = () => true } = this.#request;
     // The selection is the caller's for the outermost index; what lies below one of its entries was chosen with it.
     const chosen = depth === 0 ? selectManifests(document, selection, name) : document.manifests;
-    const manifests = selection.platforms.length === 0 ? chosen.filter(this.#request.has ?? (() => true)) : chosen;
-    this.#keep(descriptor, manifests);
+    const manifests = selection.platforms.length === 0 ? chosen.filter(has) : chosen;
+    const others = depth === 0 && wantsMetadata(selection) ? document.manifests : [];
+    const rest = others.filter((one) => !manifests.includes(one) && isManifest(one.mediaType) && has(one));
+    this.#keep(descriptor, [...manifests, ...rest]);
     await allOrFirstFailure(
-      manifests.map((manifest) => this.#visit(manifest, descriptor, depth + 1)),
+      [
+        ...manifests.map((manifest) => this.#visit(manifest, descriptor, depth + 1)),
+        ...rest.map((manifest) => this.#metadata(manifest, descriptor)),
+      ],
       this.#failed,
     );
+  }
+
+  /** A manifest that isn't wanted itself, and its config. A registry that has some of the platforms only may lack them. */
+  async #metadata(descriptor: Descriptor, parent: Descriptor): Promise<void> {
+    try {
+      const { config } = (await this.#document(descriptor, parent)) as Manifest;
+      this.#keep(descriptor, [config]);
+      await this.#blob(config, descriptor);
+    } catch (error) {
+      if (!isCode(error, 'not_found')) throw error;
+    }
+  }
+
+  async #document(descriptor: Descriptor, parent: Descriptor | undefined): Promise<Manifest | Index> {
+    const { size, digest } = descriptor;
+    const { name, ns, ensure } = this.#request;
+    if (size > MAX_DOCUMENT) {
+      const message = `${name}: manifest ${digest} has ${size} bytes, the limit is ${MAX_DOCUMENT}`;
+      throw new BerthError('resource_exhausted', message);
+    }
+    await ensure(descriptor, parent, this.#signal);
+    return parseDocument(await this.#content.readAll(ns, digest, MAX_DOCUMENT), descriptor);
   }
 
   async #manifest({ config, layers }: Manifest, descriptor: Descriptor): Promise<void> {
@@ -154,6 +176,10 @@ export class ImageWalk {
     const paths = Object.keys(labels).map((key) => `labels.${key}`);
     if (paths.length > 0) this.#content.update(this.#request.ns, parent.digest, labels, paths);
   }
+}
+
+function wantsMetadata({ allMetadata, platforms, limit }: Selection): boolean {
+  return allMetadata === true && platforms.length > 0 && limit === 0;
 }
 
 /** An image that doesn't say what it is for is taken to be for us. */

@@ -14,6 +14,8 @@ import type { PullParts } from './pull.ts';
 
 export interface ImportRequest {
   readonly archive: AsyncIterable<Buffer>;
+  /** Whether to compress the plain layers of a `docker save` archive; an OCI layout's digests leave no choice. */
+  readonly forceCompress: boolean;
   readonly destination: ImageDestination;
   readonly selection: Selection;
   readonly unpacks: readonly UnpackChoice[];
@@ -28,7 +30,7 @@ export async function importImages(parts: PullParts, request: ImportRequest): Pr
   const { ns } = destination;
   progress.step('Importing');
   const archive = await ingestArchive(parts, request.archive, { ns, lease, signal });
-  const { root, manifests } = await indexOf(parts, archive, { ns, lease, signal });
+  const { root, manifests } = await indexOf(parts, archive, { ns, lease, signal }, request.forceCompress);
 
   const wanted = manifests.filter((manifest) => isWanted(manifest, request.selection));
   const labels = referenceLabels(wanted);
@@ -45,8 +47,7 @@ export async function importImages(parts: PullParts, request: ImportRequest): Pr
     'the archive',
   );
   for (const { name, target } of named) {
-    const { mediaType, digest, size } = target;
-    storeImage(parts.images, ns, { name, target: { mediaType, digest, size }, labels: destination.labels });
+    storeImage(parts.images, destination, name, target);
     progress.named('saved', name, target);
   }
   progress.step('Completed import');
@@ -56,10 +57,12 @@ async function indexOf(
   parts: PullParts,
   archive: IngestedArchive,
   place: { readonly ns: string; readonly lease: string; readonly signal: AbortSignal },
+  forceCompress: boolean,
 ): Promise<{ readonly root: Descriptor; readonly manifests: readonly Descriptor[] }> {
   const layout = archive.documents.get('oci-layout');
   if (layout === undefined) {
-    if (archive.documents.has('manifest.json')) return indexDockerArchive(parts.content, archive, place);
+    if (archive.documents.has('manifest.json'))
+      return indexDockerArchive(parts.content, archive, { ...place, forceCompress });
     throw new BerthError('invalid_argument', 'the archive is neither an OCI image layout nor a docker save archive');
   }
   if (!/"imageLayoutVersion"\s*:\s*"1\.0\.0"/.test(layout)) {

@@ -58,9 +58,8 @@ export async function pullImage(parts: PullParts, request: PullRequest): Promise
 
   const names = rootNames(destination, root);
   requireNames(names, request.reference);
-  const { mediaType, digest, size } = root;
   for (const name of names) {
-    storeImage(parts.images, ns, { name, target: { mediaType, digest, size }, labels: destination.labels });
+    storeImage(parts.images, destination, name, root);
     progress.named('saved', name, root);
   }
   progress.step(`Completed pull from ${source}`);

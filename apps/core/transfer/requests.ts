@@ -39,11 +39,9 @@ export function decodeImages(any: Any): ImageStore__Output {
   return decode(ENDPOINTS.images, any.value);
 }
 
-/** The id of the stream that an archive comes in on. @throws unimplemented for what can't be done with one. */
-export function archiveStream(any: Any): string {
-  const { stream, forceCompress } = decode(ENDPOINTS.archive, any.value);
-  if (forceCompress) throw new BerthError('unimplemented', 'compressing layers on import is not supported');
-  return stream;
+/** The id of the stream that an archive comes in on, and whether plain layers are compressed on their way. */
+export function archiveSource(any: Any): { readonly stream: string; readonly forceCompress: boolean } {
+  return decode(ENDPOINTS.archive, any.value);
 }
 
 /** The id of the stream that an archive goes out on. */
@@ -94,8 +92,8 @@ export function destinationOf({ name, labels, extraReferences }: ImageStore__Out
   return { ns, name, labels, rules: extraReferences };
 }
 
-export function selectionOf({ platforms, manifestLimit }: ImageStore__Output): Selection {
-  return { platforms: platforms.map(platformOf), limit: manifestLimit };
+export function selectionOf({ platforms, manifestLimit, allMetadata }: ImageStore__Output): Selection {
+  return { platforms: platforms.map(platformOf), limit: manifestLimit, allMetadata };
 }
 
 /** @throws what finding a snapshotter throws. */

@@ -17,7 +17,7 @@ import { Progress } from './progress.ts';
 import { type PullParts, pullImage } from './pull.ts';
 import { pushImage } from './push.ts';
 import {
-  archiveStream,
+  archiveSource,
   decodeImages,
   decodeRegistry,
   destinationOf,
@@ -115,9 +115,11 @@ async function push(parts: TransferServiceParts, source: Any, destination: Any, 
 
 async function importArchive(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
   const target = decodeImages(destination);
-  using archive = closedAfterUse(parts.streams.get(call.ns, archiveStream(source)));
+  const { stream, forceCompress } = archiveSource(source);
+  using archive = closedAfterUse(parts.streams.get(call.ns, stream));
   await importImages(parts, {
     ...call,
+    forceCompress,
     archive: receiveBytes(archive.stream, call.signal),
     destination: destinationOf(target, call.ns),
     selection: selectionOf(target),
@@ -134,7 +136,7 @@ async function exportArchive(parts: TransferServiceParts, source: Any, destinati
 
 /** Hands the bytes of one stream on to another as they are: clients try out their streams with it. */
 async function echo(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
-  using from = closedAfterUse(parts.streams.get(call.ns, archiveStream(source)));
+  using from = closedAfterUse(parts.streams.get(call.ns, archiveSource(source).stream));
   using to = closedAfterUse(parts.streams.get(call.ns, exportStream(destination)));
   await sendBytes(to.stream, receiveBytes(from.stream, call.signal), call.signal);
 }

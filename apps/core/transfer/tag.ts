@@ -6,5 +6,5 @@ export function tagImage(images: ImageStore, source: string, destination: ImageD
   const { target } = images.get(destination.ns, source);
   const names = rootNames(destination, target);
   requireNames(names, 'the tag');
-  for (const name of names) storeImage(images, destination.ns, { name, target, labels: destination.labels });
+  for (const name of names) storeImage(images, destination, name, target);
 }
