@@ -7,6 +7,9 @@ import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
 import { type StartCheck, startChecks } from './metadata/open-metadata.ts';
 
+const shimPer = ['container', 'pod'] as const;
+export type ShimPer = (typeof shimPer)[number];
+
 /** What berthd runs with: the configuration file, with the command line's flags over it. */
 export interface CoreConfig {
   /** What must survive a reboot: database, content, snapshots. */
@@ -18,6 +21,8 @@ export interface CoreConfig {
   readonly logLevel: LogLevel;
   /** Executable of our own shim. */
   readonly shimBinary: string;
+  /** What gets a shim of its own: each container, or each pod. */
+  readonly shimPer: ShimPer;
   /** The runtime name that means our own shim. */
   readonly defaultRuntime: string;
   /** Per-registry `hosts.toml` files. */
@@ -45,7 +50,11 @@ const schema = table({
   state: string(defaultPaths.coreState),
   log: table({ level: oneOf(logLevels, 'info') }),
   grpc: table({ address: string('') }),
-  shim: table({ path: string(''), defaultRuntime: string('io.containerd.runc.v2') }),
+  shim: table({
+    path: string(''),
+    per: oneOf(shimPer, 'container'),
+    defaultRuntime: string('io.containerd.runc.v2'),
+  }),
   registry: table({ configPath: string(defaultPaths.certsDir) }),
   restart: table({ interval: duration('10s') }),
   metadata: table({
@@ -88,6 +97,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     address: absolute('address', flags.address ?? (file.grpc.address || join(state, 'berthd.sock'))),
     logLevel: level ?? file.log.level,
     shimBinary: absolute('shim.path', file.shim.path || besideInstall),
+    shimPer: file.shim.per,
     defaultRuntime: file.shim.defaultRuntime,
     metadata: file.metadata,
     certsDir: absolute('certs-dir', flags['certs-dir'] ?? file.registry.configPath),

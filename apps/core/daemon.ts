@@ -67,6 +67,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
       stateDir: state,
       address,
       shimBinary: config.shimBinary,
+      shimPer: config.shimPer,
       defaultRuntime: config.defaultRuntime,
       containers: stores.containers,
       snapshotter: (name) => stores.snapshotters.named(name),

@@ -1,5 +1,4 @@
 import { messageOf } from '#common/errors.ts';
-import { removeFile } from '#common/native/files.ts';
 import { writeAll } from '#common/native/index.ts';
 import { timestampNow } from '#common/timestamp.ts';
 import { encode } from '#common/wire/codec.ts';
@@ -8,7 +7,7 @@ import type { CommandLine } from './command-line.ts';
 import { Reaper } from './reaper.ts';
 import { unmountRootfs } from './rootfs.ts';
 import { Runc } from './runc.ts';
-import { shimSocket, socketFolder } from './socket-path.ts';
+import { isServed, shimSocket, socketFolder } from './socket-path.ts';
 
 /** 128 + SIGKILL: how a container ends whose shim is gone. */
 const killed = 137;
@@ -36,9 +35,10 @@ export async function cleanUp(line: CommandLine): Promise<void> {
     await new Runc(runtime, bundle.path, reaper).delete(line.id, { force: true });
   });
   await attempt('unmount the root file system', () => unmountRootfs(bundle.rootfs));
-  await attempt('remove the socket', () => {
+  await attempt('remove a dead socket', () => {
+    // A shim that serves other containers lives on, and so does its socket.
     const socket = shimSocket(socketFolder(), line.address, line.namespace, line.id);
-    removeFile(bundle.readAddress()?.replace(/^unix:\/\//, '') ?? socket);
+    isServed(bundle.readAddress()?.replace(/^unix:\/\//, '') ?? socket);
   });
   writeAll(1, encode('containerd.task.v2.DeleteResponse', { pid, exitStatus: killed, exitedAt: timestampNow() }));
 }

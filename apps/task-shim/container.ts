@@ -75,6 +75,7 @@ export class Container {
     let created = false;
     try {
       bundle.saveRuntime(runtime);
+      bundle.saveShimPid(process.pid);
       if (request.rootfs.length > 0) {
         bundle.makeRootfs();
         mountRootfs(request.rootfs, bundle.rootfs);

@@ -34,7 +34,7 @@ export class Runc {
   readonly #env: readonly string[];
   #calls = 0;
 
-  /** `folder` takes a log file per call, removed with the call. */
+  /** `folder` takes a log file per call, removed with the call; the runtime works in it, which our own may not outlive. */
   constructor(runtime: SavedRuntime, folder: string, reaper: Reaper) {
     this.#runtime = runtime;
     this.#folder = folder;
@@ -118,7 +118,7 @@ export class Runc {
     const own = fds === undefined ? [openNull(), memfd('stdout'), memfd('stderr')] : [];
     const [, stdout = -1, stderr = -1] = own;
     try {
-      const pid = spawn([binary, ...global, ...args], this.#env, null, fds ?? own, false);
+      const pid = spawn([binary, ...global, ...args], this.#env, this.#folder, fds ?? own, false);
       const { status } = await this.#exitOf(pid, signal);
       if (status === 0) return stdout < 0 ? '' : readMemory(stdout);
       const said = lastError(log) || (stderr < 0 ? '' : readMemory(stderr).trim()) || `exit status ${status}`;

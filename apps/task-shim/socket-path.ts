@@ -11,9 +11,9 @@ declare const Bun: {
 /** containerd's own place; its tests dial a shim there. */
 const defaultFolder = '/run/containerd/s';
 
-/** Where this shim's sockets go: BERTH_SHIM_SOCKET_DIR, or containerd's folder. Made if missing. */
-export function socketFolder(): string {
-  const folder = process.env.BERTH_SHIM_SOCKET_DIR || defaultFolder;
+/** Where this shim's sockets go: BERTH_SHIM_SOCKET_DIR, what the daemon asks for, or containerd's folder. Made if missing. */
+export function socketFolder(asked = ''): string {
+  const folder = process.env.BERTH_SHIM_SOCKET_DIR || asked || defaultFolder;
   makeFolders(folder, 0o711);
   return folder;
 }
@@ -31,7 +31,7 @@ export function isServed(socket: string): boolean {
     return true;
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ECONNREFUSED')) throw BerthError.from(error, 'look for a shim');
-    removeFile(socket);
+    if (hasErrno(error, 'ECONNREFUSED')) removeFile(socket);
     return false;
   }
 }

@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { constants, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { basename, join } from 'node:path';
 import { mkfifo } from '#common/native/index.ts';
+import { shareVariable } from '#common/shim-group.ts';
 import { TtrpcClient } from '#common/ttrpc/client.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { decode, encode, type MessageName } from '#common/wire/codec.ts';
@@ -84,15 +85,22 @@ export class ShimBed implements AsyncDisposable {
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(specOf(`/${this.namespace}/${id}`, spec)));
     const shim = new Shim(this, id, bundle);
     this.#shims.push(shim);
-    await shim.start();
+    await shim.start(spec.group === undefined ? {} : { [shareVariable]: '1' });
     return shim;
   }
 
   /** Calls the shim's program as a daemon does, in the bundle. */
-  command(bundle: string, id: string, action: string, env: Readonly<Record<string, string>> = {}): Buffer {
+  command(
+    bundle: string,
+    id: string,
+    action: string,
+    env: Readonly<Record<string, string>> = {},
+    input: Uint8Array = new Uint8Array(),
+  ): Buffer {
     const flags = ['-namespace', this.namespace, '-address', this.address, '-publish-binary', '/bin/false', '-id', id];
     return execFileSync(shimBinary, [...flags, action], {
       cwd: bundle,
+      input,
       env: {
         ...process.env,
         TTRPC_ADDRESS: `${this.address}.ttrpc`,
@@ -127,14 +135,20 @@ export interface SpecOptions {
   /** Without a pid namespace of its own the container sees the machine's processes. */
   readonly hostPid?: boolean;
   readonly memoryLimit?: number;
+  /** The containers that the shim is shared with. */
+  readonly group?: string;
 }
 
-function specOf(cgroupsPath: string, { args, terminal = false, hostPid = false, memoryLimit }: SpecOptions): object {
+function specOf(
+  cgroupsPath: string,
+  { args, terminal = false, hostPid = false, memoryLimit, group }: SpecOptions,
+): object {
   const namespaces = ['mount', 'ipc', 'uts', 'network', ...(hostPid ? [] : ['pid'])];
   return {
     ociVersion: '1.0.2',
     process: processOf(args, terminal),
     root: { path: 'rootfs' },
+    annotations: group === undefined ? {} : { 'io.kubernetes.cri.sandbox-id': group },
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc' },
       { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755'] },
@@ -169,8 +183,8 @@ export class Shim {
     this.bundle = bundle;
   }
 
-  async start(): Promise<string> {
-    const address = this.#bed.command(this.bundle, this.id, 'start').toString();
+  async start(env: Readonly<Record<string, string>> = {}): Promise<string> {
+    const address = this.#bed.command(this.bundle, this.id, 'start', env).toString();
     this.#client = await TtrpcClient.connect(address.replace('unix://', ''));
     return address;
   }
@@ -228,12 +242,13 @@ export class Shim {
   /** Ends the container and the shim, however far they have come. */
   async destroy(): Promise<void> {
     this.#client?.close();
+    const pid = existsSync(join(this.bundle, 'shim.pid')) ? this.pid : 0;
     try {
-      process.kill(this.pid, 'SIGKILL');
+      if (pid !== 0) process.kill(pid, 'SIGKILL');
     } catch {
       // It has ended by itself.
     }
-    await waitFor('the shim to end', () => !isAlive(this.pid));
+    await waitFor('the shim to end', () => pid === 0 || !isAlive(pid));
     this.#bed.command(this.bundle, this.id, 'delete');
   }
 }

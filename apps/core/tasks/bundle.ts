@@ -13,6 +13,8 @@ export interface BundleFacts {
   readonly shimBinary: string | undefined;
   /** Where the shim serves; undefined when its `start` never answered. */
   readonly bootstrap: Bootstrap | undefined;
+  /** The task or pod whose shim it is. */
+  readonly group: string;
   /** The address that a shim itself wrote down (containerd's do). */
   readonly address: string | undefined;
   /** Whether the shim had acknowledged the Create, and no Delete since. */
@@ -29,6 +31,7 @@ export interface BundleFacts {
  *     log               FIFO for the shim's own log lines
  *     shim-binary-path  path of the shim, written before the shim is started
  *     bootstrap.json    its answer to `start`
+ *     group             the pod whose shim it is, where pods have one
  *     created           there from the acknowledged Create to the acknowledged Delete
  *     exit.json         how the init process ended
  *
@@ -78,6 +81,10 @@ export class Bundle {
     this.#write('bootstrap.json', JSON.stringify(bootstrap));
   }
 
+  recordGroup(group: string): void {
+    if (group !== this.id) this.#write('group', group);
+  }
+
   recordCreated(): void {
     this.#write('created', '');
   }
@@ -91,12 +98,15 @@ export class Bundle {
   }
 
   async facts(): Promise<BundleFacts> {
-    const [shimBinary, bootstrap, address, created, exit] = await Promise.all(
-      ['shim-binary-path', 'bootstrap.json', 'address', 'created', 'exit.json'].map((name) => this.#read(name)),
+    const [shimBinary, bootstrap, group, address, created, exit] = await Promise.all(
+      ['shim-binary-path', 'bootstrap.json', 'group', 'address', 'created', 'exit.json'].map((name) =>
+        this.#read(name),
+      ),
     );
     return {
       shimBinary: shimBinary?.toString() || undefined,
       bootstrap: bootstrap?.length ? parseBootstrap(bootstrap) : undefined,
+      group: group?.toString() || this.id,
       address: address?.toString().trim() || undefined,
       created: created !== undefined,
       exit: exit?.length ? (JSON.parse(exit.toString()) as Exit) : undefined,

@@ -106,13 +106,13 @@ interface Revived {
 
 /** undefined when the shim says that it has no such task. */
 async function revive(bundle: Bundle, facts: BundleFacts, log: Logger): Promise<Revived | undefined> {
-  const shimBinary = facts.shimBinary ?? '';
+  const { shimBinary = '', group, exit } = facts;
   const shim = await reconnect(bundle, facts);
   if (shim === undefined) {
-    return { task: new Task({ bundle, shimBinary, shim, shimLog: undefined, exit: facts.exit }), state: undefined };
+    return { task: new Task({ bundle, shimBinary, group, shim, shimLog: undefined, exit }), state: undefined };
   }
   const shimLog = new ShimLog(bundle.logFifo, log);
-  const task = new Task({ bundle, shimBinary, shim, shimLog, exit: facts.exit });
+  const task = new Task({ bundle, shimBinary, group, shim, shimLog, exit });
   try {
     const state = await shim.call('State', { id: bundle.id }, { timeoutMs: SHIM_TIMEOUT_MS });
     const { status, pid, exitStatus, exitedAt } = state;

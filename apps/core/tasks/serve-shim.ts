@@ -1,9 +1,9 @@
 import { Socket } from 'node:net';
+import { moveToCgroup } from '#common/cgroup/shim-cgroup.ts';
 import type { Child, Children } from '#common/child/children.ts';
 import { BerthError } from '#common/errors.ts';
 import { close, pipe, setNonblock } from '#common/native/index.ts';
 import { leanEnvironment, readyMessage } from '#common/shim-serve.ts';
-import { moveToCgroup } from './shim-cgroup.ts';
 
 export interface ServeOptions {
   /** The shim's absolute path, then its arguments. */

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { shimCgroupOf } from '#common/cgroup/shim-cgroup.ts';
 import { Children } from '#common/child/children.ts';
 import { type RunOptions, type RunResult, runProgram } from '#common/child/run-program.ts';
-import { BerthError, type Code, messageOf } from '#common/errors.ts';
+import { BerthError, type Code, isCode, messageOf } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampNow } from '#common/timestamp.ts';
 import type { Any } from '#common/typeurl.ts';
@@ -11,7 +12,7 @@ import { type Bootstrap, parseBootstrap, TASK_API_VERSION } from './bootstrap.ts
 import type { Bundle } from './bundle.ts';
 import { type Exit, KILLED } from './exit.ts';
 import { serveShim } from './serve-shim.ts';
-import { shimCgroupOf } from './shim-cgroup.ts';
+import { Shim } from './shim.ts';
 import { shimSocketPath } from './shim-socket.ts';
 
 /** What every call of a shim's command line has in common. */
@@ -31,6 +32,7 @@ export interface ShimSurroundings {
 const START_TIMEOUT_MS = 30_000;
 const DELETE_TIMEOUT_MS = 30_000;
 const INFO_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 /** Bytes of each output that are kept. */
 const OUTPUT_LIMIT = 1 << 20;
 /** What a shim built against containerd 2.3 or newer says when it gets no BootstrapParams. */
@@ -56,13 +58,20 @@ export class ShimCommand {
   }
 
   /**
-   * Starts the bundle's shim. It may be up although this fails: the caller reaps the bundle.
+   * Starts the bundle's shim, or answers where one serves its group already: no two calls for one group at a time. A new
+   * shim may be up although this fails: the caller reaps the bundle.
    * Shims older than containerd 2.3 fail when they get BootstrapParams, newer ones when they don't, and neither has
    * started anything by then: the first of a kind is tried both ways.
    * @throws what the shim printed, as `unknown`; deadline_exceeded; canceled.
    */
-  async start(binary: string, bundle: Bundle, options: Any | null, signal?: AbortSignal): Promise<Bootstrap> {
-    if (isOwnShim(binary)) return await this.#serve(binary, bundle, options, signal);
+  async start(
+    binary: string,
+    bundle: Bundle,
+    group: string,
+    options: Any | null,
+    signal?: AbortSignal,
+  ): Promise<Bootstrap> {
+    if (isOwnShim(binary)) return await this.#serve(binary, bundle, group, options, signal);
     const run = (stdin: Uint8Array) => this.#run(binary, bundle, 'start', stdin, START_TIMEOUT_MS, signal);
     let result = await run(this.#wantParams.has(binary) ? this.#params(bundle, options) : legacyStdin(options));
     if (!result.ok && WANTS_PARAMS.test(result.complaint)) {
@@ -103,14 +112,22 @@ export class ShimCommand {
   }
 
   /** Our own shim's server can be run without `start`, and we know where it will listen. */
-  async #serve(binary: string, bundle: Bundle, options: Any | null, signal?: AbortSignal): Promise<Bootstrap> {
+  async #serve(
+    binary: string,
+    bundle: Bundle,
+    group: string,
+    options: Any | null,
+    signal?: AbortSignal,
+  ): Promise<Bootstrap> {
     const { address, socketDir } = this.#around;
-    const socket = shimSocketPath(socketDir, address, bundle.namespace, bundle.id);
+    const socket = shimSocketPath(socketDir, address, bundle.namespace, group);
+    const bootstrap: Bootstrap = { version: TASK_API_VERSION, address: `unix://${socket}`, protocol: 'ttrpc' };
+    if (group !== bundle.id && (await isServed(bootstrap))) return bootstrap;
     const env = this.#environment(bundle, binary);
     const argv = [binary, ...this.#flags(bundle), '-socket', socket, 'serve'];
     const cgroup = shimCgroupOf(options);
     await serveShim(this.#children, { argv, cwd: bundle.path, env, cgroup, timeoutMs: START_TIMEOUT_MS, signal });
-    return { version: TASK_API_VERSION, address: `unix://${socket}`, protocol: 'ttrpc' };
+    return bootstrap;
   }
 
   async #run(
@@ -175,6 +192,16 @@ export class ShimCommand {
       extensions: options === null ? [] : [{ value: options }],
       socketDir: this.#around.socketDir,
     });
+  }
+}
+
+async function isServed(bootstrap: Bootstrap): Promise<boolean> {
+  try {
+    (await Shim.connect(bootstrap, { timeoutMs: CONNECT_TIMEOUT_MS })).close();
+    return true;
+  } catch (error) {
+    if (isCode(error, 'unavailable')) return false;
+    throw error;
   }
 }
 

@@ -1,9 +1,11 @@
 import { BerthError, isCode } from '#common/errors.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
+import { shimGroupOf } from '#common/shim-group.ts';
 import type { Any } from '#common/typeurl.ts';
 import { decode } from '#common/wire/codec.ts';
 import type { Mount as WireMount } from '#proto/containerd/types/Mount.ts';
+import type { ShimPer } from '../config.ts';
 import type { Container, ContainerStore } from '../containers/store.ts';
 import type { Envelope, EventPublisher } from '../events/events.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
@@ -44,6 +46,8 @@ export interface TaskManagerOptions {
   readonly runtimes: RuntimeNames;
   readonly command: ShimCommand;
   readonly reaper: ShimReaper;
+  /** What gets a shim of its own. */
+  readonly shimPer: ShimPer;
   readonly log: Logger;
 }
 
@@ -52,7 +56,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /**
  * The tasks of all namespaces, each with its shim.
  *
- * Creating and deleting a task run one after the other per id; nothing else waits in line. On disk, what is about to
+ * Creating and deleting a task run one after the other per id, and within it per shim; nothing else waits in line. On disk, what is about to
  * happen is written before it happens: a bundle names its shim before that is started, so whatever a daemon that was
  * killed left behind can be found from the bundles (recovery.ts).
  */
@@ -60,6 +64,8 @@ export class TaskManager {
   readonly #options: TaskManagerOptions;
   readonly #tasks = new Map<string, Task>();
   readonly #queue = new KeyedQueue();
+  /** By group: a shim mustn't be told to end while a task is about to be made in it. */
+  readonly #shims = new KeyedQueue();
   readonly #stopping = new AbortController();
 
   constructor(options: TaskManagerOptions) {
@@ -144,7 +150,7 @@ export class TaskManager {
   }
 
   async #create(namespace: string, container: Container, input: TaskInput, signal?: AbortSignal): Promise<number> {
-    const { runtimes, command, snapshotter, tasksDir, runcRoot } = this.#options;
+    const { runtimes, snapshotter, tasksDir, runcRoot, shimPer } = this.#options;
     const { id } = container;
     if (this.#tasks.has(key(namespace, id))) throw new BerthError('already_exists', `task ${id} already exists`);
     if (container.spec === undefined) throw new BerthError('invalid_argument', `container ${id} has no spec`);
@@ -168,22 +174,39 @@ export class TaskManager {
     undo.defer(() => this.#reap(bundle));
     shimLog = new ShimLog(bundle.logFifo, this.#logOf(bundle));
     stages.end('bundle');
-    const bootstrap = await command.start(shimBinary, bundle, options, signal);
-    bundle.recordBootstrap(bootstrap);
-    stages.end('start');
-    const shim = await Shim.connect(bootstrap, { timeoutMs: CONNECT_TIMEOUT_MS, signal });
-    undo.defer(() => shim.close());
-    stages.end('connect');
+    const group = shimPer === 'pod' ? shimGroupOf(id, Buffer.from(container.spec.value).toString()) : id;
+    bundle.recordGroup(group);
     const { stdin, stdout, stderr, terminal } = input;
     const request = { id, bundle: bundle.path, rootfs, stdin, stdout, stderr, terminal, options };
-    const { pid } = await shim.call('Create', request, { signal });
+    const { shim, pid } = await this.#shims.run(key(namespace, group), async () => {
+      const started = await this.#startShim(shimBinary, bundle, group, options, stages, signal);
+      undo.defer(() => started.close());
+      const created = await started.call('Create', request, { signal });
+      return { shim: started, pid: created.pid };
+    });
     bundle.recordCreated();
     undo.move();
     stages.end('create');
     this.#logOf(bundle).debug({ pid, ms: stages.ms }, 'task created');
 
-    this.adopt(new Task({ bundle, shimBinary, shim, shimLog, pid }));
+    this.adopt(new Task({ bundle, shimBinary, group, shim, shimLog, pid }));
     return pid;
+  }
+
+  async #startShim(
+    shimBinary: string,
+    bundle: Bundle,
+    group: string,
+    options: Any | null,
+    stages: Stages,
+    signal?: AbortSignal,
+  ): Promise<Shim> {
+    const bootstrap = await this.#options.command.start(shimBinary, bundle, group, options, signal);
+    bundle.recordBootstrap(bootstrap);
+    stages.end('start');
+    const shim = await Shim.connect(bootstrap, { timeoutMs: CONNECT_TIMEOUT_MS, signal });
+    stages.end('connect');
+    return shim;
   }
 
   /** Removes first what an earlier failure may have left under that name. */
@@ -201,7 +224,8 @@ export class TaskManager {
     const outcome = task.lost ? undefined : await this.#deleteFromShim(task);
     if (outcome !== undefined) {
       await task.bundle.recordDeleted();
-      if (task.shim !== undefined) await this.#shutDown(task, task.shim);
+      const { shim } = task;
+      if (shim !== undefined) await this.#shims.run(key(task.namespace, task.group), () => this.#shutDown(task, shim));
     } else {
       await task.cleared;
     }

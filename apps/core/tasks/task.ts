@@ -12,6 +12,8 @@ const STATE_TIMEOUT_MS = 2000;
 export interface TaskParts {
   readonly bundle: Bundle;
   readonly shimBinary: string;
+  /** The task or pod whose shim it is. */
+  readonly group: string;
   readonly shim: Shim | undefined;
   readonly shimLog: ShimLog | undefined;
   /** Of the init process, where it is known already. */
@@ -28,6 +30,7 @@ export interface TaskParts {
 export class Task {
   readonly bundle: Bundle;
   readonly shimBinary: string;
+  readonly group: string;
   readonly shimLog: ShimLog | undefined;
   /** undefined for a task whose shim was found dead at start. */
   readonly shim: Shim | undefined;
@@ -44,6 +47,7 @@ export class Task {
   constructor(parts: TaskParts) {
     this.bundle = parts.bundle;
     this.shimBinary = parts.shimBinary;
+    this.group = parts.group;
     this.shim = parts.shim;
     this.shimLog = parts.shimLog;
     this.#pid = parts.pid;

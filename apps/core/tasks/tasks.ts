@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Logger } from '#common/log.ts';
 import type { Any } from '#common/typeurl.ts';
+import type { ShimPer } from '../config.ts';
 import type { ContainerStore } from '../containers/store.ts';
 import type { EventPublisher } from '../events/events.ts';
 import { serveShimEndpoint } from '../events/shim-endpoint.ts';
@@ -20,6 +21,8 @@ export interface TasksOptions {
   /** The daemon's gRPC socket; shims forward events to the same path with `.ttrpc` behind it. */
   readonly address: string;
   readonly shimBinary: string;
+  /** What gets a shim of its own. Default: each container. */
+  readonly shimPer?: ShimPer;
   readonly defaultRuntime?: string;
   readonly containers: Pick<ContainerStore, 'get'>;
   /** @throws not_found for a name that no snapshotter has. */
@@ -62,6 +65,7 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
     runtimes,
     command,
     reaper,
+    shimPer: options.shimPer ?? 'container',
     log,
   });
 

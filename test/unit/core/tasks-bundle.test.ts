@@ -38,7 +38,13 @@ describe('a bundle', () => {
   it('tells after a restart what was written before it', async () => {
     const bundle = make();
     bundle.create(spec, '/usr/bin/shim');
-    const nothing = { shimBinary: '/usr/bin/shim', bootstrap: undefined, address: undefined, exit: undefined };
+    const nothing = {
+      shimBinary: '/usr/bin/shim',
+      group: bundle.id,
+      bootstrap: undefined,
+      address: undefined,
+      exit: undefined,
+    };
     expect(await bundle.facts()).toEqual({ ...nothing, created: false });
     const bootstrap = { version: 3, address: 'unix:///run/x', protocol: 'ttrpc' } as const;
     const exit = { pid: 7, exitStatus: 3, exitedAt: { seconds: '9007199254740993', nanos: 1 } };

@@ -48,7 +48,7 @@ describe("a shim's command line", () => {
   it('runs in the bundle, with the flags and variables that shims expect and nothing else of ours', async () => {
     process.env.BERTH_TEST_SECRET = 'x';
     const binary = shim('flags', `pwd > ${dir}/cwd; echo "$@" > ${dir}/args; env > ${dir}/env; echo unix:///run/x`);
-    expect(await command.start(binary, bundle, null)).toEqual({
+    expect(await command.start(binary, bundle, 'web', null)).toEqual({
       version: 2,
       address: 'unix:///run/x',
       protocol: 'ttrpc',
@@ -66,12 +66,12 @@ describe("a shim's command line", () => {
 
   it('is not confused by warnings on stderr', async () => {
     const binary = shim('warns', 'echo "level=warning msg=odd" >&2; echo unix:///run/x');
-    expect((await command.start(binary, bundle, null)).address).toBe('unix:///run/x');
+    expect((await command.start(binary, bundle, 'web', null)).address).toBe('unix:///run/x');
   });
 
   it('gives the options to an old shim as a bare Any', async () => {
     const binary = shim('old', `cat > ${dir}/stdin; echo unix:///run/x`);
-    await command.start(binary, bundle, options);
+    await command.start(binary, bundle, 'web', options);
     const any = decode('google.protobuf.Any', readFileSync(join(dir, 'stdin')));
     expect(any.type_url).toBe(options.type_url);
     expect(decode('containerd.runc.v1.Options', any.value).binaryName).toBe('crun');
@@ -84,7 +84,7 @@ describe("a shim's command line", () => {
       cat ${dir}/result`;
     const binary = shim('new', script);
     for (let round = 0; round < 2; round++) {
-      const answer = await command.start(binary, bundle, options);
+      const answer = await command.start(binary, bundle, 'web', options);
       expect(answer).toEqual({ version: 3, address: 'unix:///run/x', protocol: 'ttrpc' });
     }
     expect(readFileSync(join(dir, 'calls'), 'utf8')).toBe('x\n'.repeat(3));
@@ -96,9 +96,9 @@ describe("a shim's command line", () => {
   it('fails with the words of the shim', async () => {
     const binary = shim('fails', 'echo "no space for a shim" >&2; exit 3');
     const failure = { code: 'unknown', message: expect.stringContaining('no space for a shim: exit status 3') };
-    await expect(command.start(binary, bundle, null)).rejects.toMatchObject(failure);
+    await expect(command.start(binary, bundle, 'web', null)).rejects.toMatchObject(failure);
     await expect(command.delete(binary, bundle)).rejects.toMatchObject(failure);
-    await expect(command.start(join(dir, 'none'), bundle, null)).rejects.toMatchObject({
+    await expect(command.start(join(dir, 'none'), bundle, 'web', null)).rejects.toMatchObject({
       message: expect.stringContaining('ENOENT'),
     });
   });
@@ -106,14 +106,14 @@ describe("a shim's command line", () => {
   it('is killed when the caller gives up', async () => {
     const binary = shim('hangs', 'exec sleep 100');
     const abort = new AbortController();
-    const starting = command.start(binary, bundle, null, abort.signal);
+    const starting = command.start(binary, bundle, 'web', null, abort.signal);
     abort.abort();
     await expect(starting).rejects.toMatchObject({ code: 'canceled' });
   });
 
   it('has answered when the command has ended, even if a child of it holds the pipe', async () => {
     const binary = shim('leaves', `sleep 100 & echo $! > ${dir}/child; echo unix:///run/x`);
-    expect((await command.start(binary, bundle, null)).address).toBe('unix:///run/x');
+    expect((await command.start(binary, bundle, 'web', null)).address).toBe('unix:///run/x');
     process.kill(Number(readFileSync(join(dir, 'child'), 'utf8')));
   });
 

@@ -1,9 +1,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { moveToCgroup, shimCgroupOf } from '#common/cgroup/shim-cgroup.ts';
 import { typeUrls } from '#common/typeurl.ts';
 import { encode } from '#common/wire/codec.ts';
-import { moveToCgroup, shimCgroupOf } from '../../../apps/core/tasks/shim-cgroup.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
 let root: string;
