@@ -23,6 +23,7 @@ import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
 import { monitoredContainers } from './restart/monitored.ts';
 import { RestartMonitor } from './restart/restart-monitor.ts';
+import { sandboxStoreService } from './sandboxes/store-service.ts';
 import { snapshotsService } from './snapshots/service.ts';
 import { openStores, type Stores } from './stores.ts';
 import { tasksService } from './tasks/service.ts';
@@ -115,7 +116,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 }
 
 function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: EventExchange, log: Logger): Service[] {
-  const { db, namespaces, leases, content, snapshotters, images, containers, collector } = stores;
+  const { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, collector } = stores;
   const collect = () => collector.collect();
   return [
     versionService(log),
@@ -134,6 +135,7 @@ function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: Ev
     containersService(containers, log),
     mountsService(log),
     tasksService(tasks.manager, log),
+    sandboxStoreService(sandboxes, log),
     ...transfers.services,
     eventsService(events, log),
   ];

@@ -11,6 +11,8 @@ import { SqliteLeaseStore } from './leases/sqlite-leases.ts';
 import type { Database } from './metadata/database.ts';
 import { SqliteNamespaceStore } from './namespaces/sqlite-namespaces.ts';
 import type { NamespaceStore } from './namespaces/store.ts';
+import { SqliteSandboxStore } from './sandboxes/sqlite-sandboxes.ts';
+import type { SandboxStore } from './sandboxes/store.ts';
 import { NativeDriver } from './snapshots/native-driver.ts';
 import { OverlayDriver } from './snapshots/overlay-driver.ts';
 import { Snapshotters } from './snapshots/snapshotters.ts';
@@ -24,6 +26,7 @@ export interface Stores {
   readonly snapshotters: Snapshotters;
   readonly images: ImageStore;
   readonly containers: ContainerStore;
+  readonly sandboxes: SandboxStore;
   readonly collector: Collector;
 }
 
@@ -51,5 +54,6 @@ export function openStores(root: string, db: Database, events: EventPublisher, l
   });
   const images = new SqliteImageStore(parts);
   const containers = new SqliteContainerStore(parts);
-  return { db, namespaces, leases, content, snapshotters, images, containers, collector };
+  const sandboxes = new SqliteSandboxStore(parts);
+  return { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, collector };
 }

@@ -11,6 +11,8 @@ import type {
 import type { LeasesDefinition, LeasesHandlers } from '#proto/containerd/services/leases/v1/Leases.ts';
 import type { MountsDefinition, MountsHandlers } from '#proto/containerd/services/mounts/v1/Mounts.ts';
 import type { NamespacesDefinition, NamespacesHandlers } from '#proto/containerd/services/namespaces/v1/Namespaces.ts';
+import type { ControllerDefinition, ControllerHandlers } from '#proto/containerd/services/sandbox/v1/Controller.ts';
+import type { StoreDefinition, StoreHandlers } from '#proto/containerd/services/sandbox/v1/Store.ts';
 import type { SnapshotsDefinition, SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
 import type { StreamingDefinition, StreamingHandlers } from '#proto/containerd/services/streaming/v1/Streaming.ts';
 import type { TasksDefinition, TasksHandlers } from '#proto/containerd/services/tasks/v1/Tasks.ts';
@@ -29,6 +31,8 @@ export interface CoreClients extends Disposable {
   readonly leases: Client<LeasesHandlers, LeasesDefinition>;
   readonly mounts: Client<MountsHandlers, MountsDefinition>;
   readonly namespaces: Client<NamespacesHandlers, NamespacesDefinition>;
+  readonly sandboxController: Client<ControllerHandlers, ControllerDefinition>;
+  readonly sandboxes: Client<StoreHandlers, StoreDefinition>;
   readonly snapshots: Client<SnapshotsHandlers, SnapshotsDefinition>;
   readonly streaming: Client<StreamingHandlers, StreamingDefinition>;
   readonly tasks: Client<TasksHandlers, TasksDefinition>;
@@ -51,6 +55,8 @@ export function coreClients(socket: string, namespace: string): CoreClients {
     leases: channel.client(`${service}.leases.v1.Leases`),
     mounts: channel.client(`${service}.mounts.v1.Mounts`),
     namespaces: channel.client(`${service}.namespaces.v1.Namespaces`),
+    sandboxController: channel.client(`${service}.sandbox.v1.Controller`),
+    sandboxes: channel.client(`${service}.sandbox.v1.Store`),
     snapshots: channel.client(`${service}.snapshots.v1.Snapshots`),
     streaming: channel.client(`${service}.streaming.v1.Streaming`),
     tasks: channel.client(`${service}.tasks.v1.Tasks`),

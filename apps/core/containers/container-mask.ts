@@ -1,6 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import { mapKeyOf } from '../metadata/labels.ts';
-import type { Container, ContainerInput, TypedBytes } from './store.ts';
+import type { TypedBytes } from '../metadata/typed-bytes.ts';
+import type { Container, ContainerInput } from './store.ts';
 
 /** What an update without a mask replaces. */
 const mutable = ['labels', 'spec', 'extensions', 'image', 'snapshotkey'] as const;

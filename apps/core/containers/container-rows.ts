@@ -1,6 +1,7 @@
 import { labelsFromColumn } from '../metadata/labels.ts';
 import { timeFromColumn } from '../metadata/time-column.ts';
-import type { Container, TypedBytes } from './store.ts';
+import { typedBytes } from '../metadata/typed-bytes.ts';
+import type { Container } from './store.ts';
 
 /** One row of the table `containers`. */
 export interface ContainerRow {
@@ -47,8 +48,4 @@ export function containerOf(row: ContainerRow, extensions: readonly ExtensionRow
     createdAt: timeFromColumn(row.created_at),
     updatedAt: timeFromColumn(row.updated_at),
   };
-}
-
-function typedBytes(typeUrl: string | null, value: Uint8Array | null): TypedBytes | undefined {
-  return typeUrl === null ? undefined : { typeUrl, value: value ?? new Uint8Array() };
 }

@@ -3,13 +3,13 @@ import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampFromInstant } from '#common/timestamp.ts';
-import type { Any } from '#common/typeurl.ts';
 import type {
   Container__Output,
   Container as WireContainer,
 } from '#proto/containerd/services/containers/v1/Container.ts';
 import type { ContainersHandlers } from '#proto/containerd/services/containers/v1/Containers.ts';
-import type { Container, ContainerInput, ContainerStore, TypedBytes } from './store.ts';
+import { fromAny, fromAnys, toAny, toAnys } from '../metadata/typed-bytes.ts';
+import type { Container, ContainerInput, ContainerStore } from './store.ts';
 
 /** `containerd.services.containers.v1.Containers`. */
 export function containersService(containers: ContainerStore, log: Logger): Service {
@@ -51,7 +51,7 @@ function toWire(container: Container): WireContainer {
     sandbox,
     runtime: { name: runtime.name, options: runtime.options ? toAny(runtime.options) : null },
     spec: container.spec ? toAny(container.spec) : null,
-    extensions: mapValues(container.extensions, toAny),
+    extensions: toAnys(container.extensions),
     createdAt: timestampFromInstant(container.createdAt),
     updatedAt: timestampFromInstant(container.updatedAt),
   };
@@ -69,18 +69,6 @@ function fromWire(container: Container__Output | null): ContainerInput {
     sandbox,
     runtime: { name: runtime?.name ?? '', options: fromAny(runtime?.options) },
     spec: fromAny(spec),
-    extensions: mapValues(extensions, ({ type_url, value }) => ({ typeUrl: type_url, value })),
+    extensions: fromAnys(extensions),
   };
-}
-
-function toAny({ typeUrl, value }: TypedBytes): Any {
-  return { type_url: typeUrl, value };
-}
-
-function fromAny(any: Any | null | undefined): TypedBytes | undefined {
-  return any ? { typeUrl: any.type_url, value: any.value } : undefined;
-}
-
-function mapValues<T, U>(record: Readonly<Record<string, T>>, map: (value: T) => U): Record<string, U> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }

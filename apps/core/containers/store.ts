@@ -1,10 +1,5 @@
 import type { Labels } from '#common/labels.ts';
-
-/** A google.protobuf.Any that nobody here looks into. */
-export interface TypedBytes {
-  readonly typeUrl: string;
-  readonly value: Uint8Array;
-}
+import type { TypedBytes } from '../metadata/typed-bytes.ts';
 
 /** What is to be run: metadata only. Whether it runs is the task's to say. */
 export interface Container {

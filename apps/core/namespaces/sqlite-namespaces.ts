@@ -75,7 +75,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
           `namespace "${name}" must be empty, but it still has ${left.join(', ')}`,
         );
       }
-      for (const table of ['leases', 'ingests']) this.#db.run(`DELETE FROM ${table} WHERE ns = ?`, name);
+      for (const table of ['leases', 'ingests', 'sandboxes']) this.#db.run(`DELETE FROM ${table} WHERE ns = ?`, name);
       this.#db.run('DELETE FROM namespaces WHERE name = ?', name);
     });
     this.#events.publishTyped(name, '/namespaces/delete', 'containerd.events.NamespaceDelete', { name });
