@@ -2,7 +2,8 @@
  * `npm run gen`: TypeScript from the .proto files, into proto/gen.
  *
  * - one file per message, enum and service, by proto-loader-gen-types, for gRPC;
- * - wire.ts: field tables for the codec of `#common/wire`, which ttrpc and `Any` payloads use.
+ * - wire.ts: field tables for the codec of `#common/wire`, which ttrpc and `Any` payloads use;
+ * - wire-shim.ts: those of them that the task shim, compiled by Bun, has instead.
  *
  * Does nothing when no input has changed since the last run.
  */
@@ -12,7 +13,7 @@ import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, renameSync,
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { protoOptions, protoRoot } from './options.ts';
-import { wireModule } from './wire-tables.ts';
+import { loadMessages, shimWireModule, wireModule } from './wire-tables.ts';
 
 const out = join(protoRoot, 'gen');
 const stamp = join(out, '.inputs');
@@ -39,7 +40,9 @@ function generate(): void {
       ['syntax = "proto3";', ...files.map((file) => `import "${file}";`), ''].join('\n'),
     );
     execFileSync(process.execPath, [generator(), ...generatorFlags(work, fresh), entryName], { stdio: 'inherit' });
-    writeFileSync(join(fresh, 'wire.ts'), wireModule(files));
+    const messages = loadMessages(files);
+    writeFileSync(join(fresh, 'wire.ts'), wireModule(messages));
+    writeFileSync(join(fresh, 'wire-shim.ts'), shimWireModule(messages));
     writeFileSync(join(fresh, '.inputs'), inputs);
     if (existsSync(out)) renameSync(out, join(work, 'old'));
     renameSync(fresh, out);
