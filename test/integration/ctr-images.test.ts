@@ -27,29 +27,6 @@ function archive(name: string, data: Buffer): string {
 }
 
 describe('ctr, against the core daemon', () => {
-  it('tells the version of both ends', async () => {
-    expect(await ctr.run('version')).toMatch(/Server:\s+Version:\s+v/);
-  });
-
-  it('creates, labels, lists and removes namespaces', async () => {
-    const name = `${suite.namespace}-ctr`;
-    await ctr.run('namespaces', 'create', name, 'a=b');
-    await ctr.run('namespaces', 'label', name, 'a=c');
-    expect(await ctr.table('namespaces', 'ls')).toContainEqual([name, 'a=c']);
-    await ctr.run('namespaces', 'rm', name);
-    expect((await ctr.table('namespaces', 'ls')).map(([first]) => first)).not.toContain(name);
-  });
-
-  it('imports an OCI archive and unpacks it', async () => {
-    const name = 'docker.io/library/oci:latest';
-    await ctr.run('images', 'import', archive('oci.tar', ociArchive(image, name)));
-    expect(await ctr.table('images', 'ls')).toContainEqual(expect.arrayContaining([name, image.manifest.digest]));
-    expect(await ctr.run('images', 'check', `name==${name}`)).toMatch(/complete \(3\/3\).*true/);
-    const digests = (await ctr.run('content', 'ls', '-q')).trim().split('\n');
-    for (const { digest } of [image.manifest, image.config, ...image.layers]) expect(digests).toContain(digest);
-    expect(await ctr.run('snapshots', 'ls')).toContain('Committed');
-  });
-
   it('imports the archive of docker save', async () => {
     const single = busyboxImage({ labels: { from: 'docker' } });
     const name = 'docker.io/library/saved:1';
@@ -97,17 +74,5 @@ describe('ctr, against the core daemon', () => {
     expect(result.stderr).toContain(layer.digest);
     expect(await ctr.run('images', 'ls', '-q')).not.toContain(reference);
     expect(await ctr.run('content', 'ls', '-q')).not.toContain(layer.digest);
-  });
-
-  it('makes, lists and removes leases', async () => {
-    await ctr.run('leases', 'create', '--id', 'mine');
-    expect((await ctr.table('leases', 'ls')).map(([id]) => id)).toContain('mine');
-    await ctr.run('leases', 'rm', 'mine');
-    expect((await ctr.table('leases', 'ls')).map(([id]) => id)).not.toContain('mine');
-  });
-
-  it('finds every plugin in order', async () => {
-    const states = (await ctr.table('plugins', 'ls')).map((row) => row.at(-1));
-    expect(new Set(states)).toEqual(new Set(['ok']));
   });
 });
