@@ -39,7 +39,8 @@ export function loadMessages(files: readonly string[]): protobuf.Root {
   const root = new protobuf.Root();
   root.resolvePath = (_origin, target) => (protobuf.common.get(target) === null ? join(protoRoot, target) : target);
   root.loadSync([...files], protoOptions);
-  return root.resolveAll();
+  root.resolveAll();
+  return root;
 }
 
 /** The text of proto/gen/wire.ts. */
@@ -76,7 +77,9 @@ export function shimWireModule(root: protobuf.Root): string {
     'export const messages: Readonly<Record<string, MessageTable>> = {',
     ...types.map((type) => {
       const name = nameOf(type);
-      return seldom.test(name) ? `  get '${name}'() { return ${tableOf(type)}; },` : `  '${name}': ${tableOf(type)},`;
+      return seldom.test(name)
+        ? `  get '${name}'(): MessageTable { return ${tableOf(type)}; },`
+        : `  '${name}': ${tableOf(type)},`;
     }),
     '};',
     '',
