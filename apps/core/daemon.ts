@@ -23,6 +23,7 @@ import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
 import { monitoredContainers } from './restart/monitored.ts';
 import { RestartMonitor } from './restart/restart-monitor.ts';
+import { sandboxControllerService } from './sandboxes/controller-service.ts';
 import { sandboxStoreService } from './sandboxes/store-service.ts';
 import { snapshotsService } from './snapshots/service.ts';
 import { openStores, type Stores } from './stores.ts';
@@ -71,6 +72,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
       shimPer: config.shimPer,
       defaultRuntime: config.defaultRuntime,
       containers: stores.containers,
+      sandboxes: stores.sandboxes,
       snapshotter: (name) => stores.snapshotters.named(name),
       events,
       log,
@@ -95,6 +97,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
     const reason = new BerthError('unavailable', 'berthd is stopping');
     events.close(reason);
     tasks.manager.beginStop(reason);
+    tasks.sandboxes.beginStop(reason);
   });
 
   stores.collector.request();
@@ -136,6 +139,7 @@ function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: Ev
     mountsService(log),
     tasksService(tasks.manager, log),
     sandboxStoreService(sandboxes, log),
+    sandboxControllerService({ sandboxes: tasks.sandboxes, records: sandboxes, events, log }),
     ...transfers.services,
     eventsService(events, log),
   ];

@@ -17,6 +17,8 @@ export interface BundleFacts {
   readonly group: string;
   /** The address that a shim itself wrote down (containerd's do). */
   readonly address: string | undefined;
+  /** The sandbox whose shim serves the task; undefined for a task with a shim of its own. */
+  readonly sandbox: string | undefined;
   /** Whether the shim had acknowledged the Create, and no Delete since. */
   readonly created: boolean;
   /** How the init process ended, once that is known. */
@@ -32,6 +34,7 @@ export interface BundleFacts {
  *     shim-binary-path  path of the shim, written before the shim is started
  *     bootstrap.json    its answer to `start`
  *     group             the pod whose shim it is, where pods have one
+ *     sandbox           id of the sandbox whose shim serves the task: no shim is started for it
  *     created           there from the acknowledged Create to the acknowledged Delete
  *     exit.json         how the init process ended
  *
@@ -85,6 +88,10 @@ export class Bundle {
     if (group !== this.id) this.#write('group', group);
   }
 
+  recordSandbox(id: string): void {
+    this.#write('sandbox', id);
+  }
+
   recordCreated(): void {
     this.#write('created', '');
   }
@@ -98,8 +105,8 @@ export class Bundle {
   }
 
   async facts(): Promise<BundleFacts> {
-    const [shimBinary, bootstrap, group, address, created, exit] = await Promise.all(
-      ['shim-binary-path', 'bootstrap.json', 'group', 'address', 'created', 'exit.json'].map((name) =>
+    const [shimBinary, bootstrap, group, address, sandbox, created, exit] = await Promise.all(
+      ['shim-binary-path', 'bootstrap.json', 'group', 'address', 'sandbox', 'created', 'exit.json'].map((name) =>
         this.#read(name),
       ),
     );
@@ -108,6 +115,7 @@ export class Bundle {
       bootstrap: bootstrap?.length ? parseBootstrap(bootstrap) : undefined,
       group: group?.toString() || this.id,
       address: address?.toString().trim() || undefined,
+      sandbox: sandbox?.toString() || undefined,
       created: created !== undefined,
       exit: exit?.length ? (JSON.parse(exit.toString()) as Exit) : undefined,
     };

@@ -53,7 +53,8 @@ export async function recoverTasks(options: RecoveryOptions): Promise<void> {
 
 type Outcome = 'alive' | 'dead' | 'unfinished';
 
-async function findBundles(tasksDir: string): Promise<Bundle[]> {
+/** The bundles in a folder of them, by namespace and id. */
+export async function findBundles(tasksDir: string): Promise<Bundle[]> {
   const bundles: Bundle[] = [];
   for (const namespace of await foldersIn(tasksDir)) {
     for (const id of await foldersIn(join(tasksDir, namespace))) {
@@ -107,12 +108,16 @@ interface Revived {
 /** undefined when the shim says that it has no such task. */
 async function revive(bundle: Bundle, facts: BundleFacts, log: Logger): Promise<Revived | undefined> {
   const { shimBinary = '', group, exit } = facts;
+  const inSandbox = facts.sandbox !== undefined;
   const shim = await reconnect(bundle, facts);
   if (shim === undefined) {
-    return { task: new Task({ bundle, shimBinary, group, shim, shimLog: undefined, exit }), state: undefined };
+    return {
+      task: new Task({ bundle, shimBinary, group, shim, shimLog: undefined, inSandbox, exit }),
+      state: undefined,
+    };
   }
   const shimLog = new ShimLog(bundle.logFifo, log);
-  const task = new Task({ bundle, shimBinary, group, shim, shimLog, exit });
+  const task = new Task({ bundle, shimBinary, group, shim, shimLog, inSandbox, exit });
   try {
     const state = await shim.call('State', { id: bundle.id }, { timeoutMs: SHIM_TIMEOUT_MS });
     const { status, pid, exitStatus, exitedAt } = state;

@@ -40,13 +40,14 @@ export class ShimReaper {
 
   /**
    * For a shim that has died: lets its executable kill the container and unmount the rootfs, and answers how the init
-   * process ended as far as can be known. The bundle stays. Doing it again does no harm.
+   * process ended as far as can be known. The bundle stays. Doing it again does no harm. `shimBinary` is empty for a task
+   * that a sandbox's shim served: its container has ended with the sandbox.
    */
   async clear(bundle: Bundle, shimBinary: string): Promise<Exit> {
     const log = this.#logOf(bundle);
     let exit: Exit | undefined;
     try {
-      exit = await this.#delete(bundle, shimBinary);
+      if (shimBinary !== '') exit = await this.#delete(bundle, shimBinary);
     } catch (error) {
       log.error({ err: error }, 'cleaning up after a dead shim');
     }
@@ -66,7 +67,8 @@ export class ShimReaper {
    */
   async reap(bundle: Bundle, facts: BundleFacts): Promise<void> {
     const { shimBinary } = facts;
-    if (shimBinary !== undefined) {
+    if (facts.sandbox !== undefined) await this.#leaveSandbox(bundle, facts);
+    else if (shimBinary !== undefined) {
       const log = this.#logOf(bundle);
       const servers = await settledServers(bundle.path, shimBinary, SETTLE_MS);
       const ended = await this.#endServer(bundle, facts);
@@ -83,6 +85,17 @@ export class ShimReaper {
       log.info('removed what an unfinished task left');
     }
     await bundle.remove();
+  }
+
+  /** The sandbox's shim goes on; it may have the task, or have ended long ago. */
+  async #leaveSandbox(bundle: Bundle, { bootstrap }: BundleFacts): Promise<void> {
+    if (bootstrap === undefined) return;
+    try {
+      await using shim = await Shim.connect(bootstrap, { timeoutMs: CONNECT_MS });
+      await deleteTask(shim, bundle.id);
+    } catch (error) {
+      this.#logOf(bundle).debug({ err: error }, 'no sandbox to take the task from');
+    }
   }
 
   /** Kills servers that work in the bundle: for a shim that doesn't answer Shutdown. */

@@ -9,6 +9,7 @@ import type { ShimPer } from '../config.ts';
 import type { Container, ContainerStore } from '../containers/store.ts';
 import type { Envelope, EventPublisher } from '../events/events.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import type { Bootstrap } from './bootstrap.ts';
 import { Bundle } from './bundle.ts';
 import type { Exit } from './exit.ts';
 import { rootfsMounts } from './rootfs.ts';
@@ -40,6 +41,11 @@ export interface TaskManagerOptions {
   /** Below it, runc's state by namespace. */
   readonly runcRoot: string;
   readonly containers: Pick<ContainerStore, 'get'>;
+  /**
+   * Where a sandbox's shim serves the tasks in it; undefined when each has a shim of its own.
+   * @throws not_found for a sandbox that isn't running.
+   */
+  readonly sandboxEndpoint: (namespace: string, id: string) => Bootstrap | undefined;
   /** @throws not_found for a name that no snapshotter has. */
   readonly snapshotter: (name: string) => Pick<Snapshotter, 'mounts'>;
   readonly events: EventPublisher;
@@ -150,10 +156,11 @@ export class TaskManager {
   }
 
   async #create(namespace: string, container: Container, input: TaskInput, signal?: AbortSignal): Promise<number> {
-    const { runtimes, snapshotter, tasksDir, runcRoot, shimPer } = this.#options;
+    const { runtimes, command, snapshotter, sandboxEndpoint, tasksDir, runcRoot, shimPer } = this.#options;
     const { id } = container;
     if (this.#tasks.has(key(namespace, id))) throw new BerthError('already_exists', `task ${id} already exists`);
     if (container.spec === undefined) throw new BerthError('invalid_argument', `container ${id} has no spec`);
+    const home = container.sandbox === '' ? undefined : sandboxEndpoint(namespace, container.sandbox);
     const shimBinary = runtimes.resolve(input.runtimePath || container.runtime.name);
     const given = container.runtime.options;
     const options = taskOptions(
@@ -166,7 +173,8 @@ export class TaskManager {
     const rootfs = await rootfsMounts(namespace, container, input.rootfs, snapshotter);
     stages.end('rootfs');
     const bundle = new Bundle(tasksDir, namespace, id);
-    await this.#makeBundle(bundle, container.spec.value, shimBinary);
+    await this.#makeBundle(bundle, container.spec.value, home === undefined ? shimBinary : '');
+    if (home !== undefined) bundle.recordSandbox(container.sandbox);
 
     await using undo = new AsyncDisposableStack();
     let shimLog: ShimLog | undefined;
@@ -179,7 +187,10 @@ export class TaskManager {
     const { stdin, stdout, stderr, terminal } = input;
     const request = { id, bundle: bundle.path, rootfs, stdin, stdout, stderr, terminal, options };
     const { shim, pid } = await this.#shims.run(key(namespace, group), async () => {
-      const started = await this.#startShim(shimBinary, bundle, group, options, stages, signal);
+      const bootstrap = home ?? (await command.start(shimBinary, bundle, group, options, signal));
+      stages.end('start');
+      const started = await this.#connect(bundle, bootstrap, signal);
+      stages.end('connect');
       undo.defer(() => started.close());
       const created = await started.call('Create', request, { signal });
       return { shim: started, pid: created.pid };
@@ -189,24 +200,13 @@ export class TaskManager {
     stages.end('create');
     this.#logOf(bundle).debug({ pid, ms: stages.ms }, 'task created');
 
-    this.adopt(new Task({ bundle, shimBinary, group, shim, shimLog, pid }));
+    this.adopt(new Task({ bundle, shimBinary, group, shim, shimLog, inSandbox: home !== undefined, pid }));
     return pid;
   }
 
-  async #startShim(
-    shimBinary: string,
-    bundle: Bundle,
-    group: string,
-    options: Any | null,
-    stages: Stages,
-    signal?: AbortSignal,
-  ): Promise<Shim> {
-    const bootstrap = await this.#options.command.start(shimBinary, bundle, group, options, signal);
+  async #connect(bundle: Bundle, bootstrap: Bootstrap, signal?: AbortSignal): Promise<Shim> {
     bundle.recordBootstrap(bootstrap);
-    stages.end('start');
-    const shim = await Shim.connect(bootstrap, { timeoutMs: CONNECT_TIMEOUT_MS, signal });
-    stages.end('connect');
-    return shim;
+    return await Shim.connect(bootstrap, { timeoutMs: CONNECT_TIMEOUT_MS, signal });
   }
 
   /** Removes first what an earlier failure may have left under that name. */
@@ -225,7 +225,9 @@ export class TaskManager {
     if (outcome !== undefined) {
       await task.bundle.recordDeleted();
       const { shim } = task;
-      if (shim !== undefined) await this.#shims.run(key(task.namespace, task.group), () => this.#shutDown(task, shim));
+      if (shim !== undefined && !task.inSandbox) {
+        await this.#shims.run(key(task.namespace, task.group), () => this.#shutDown(task, shim));
+      }
     } else {
       await task.cleared;
     }
@@ -274,7 +276,7 @@ export class TaskManager {
     const log = this.#logOf(task.bundle);
     log.warn('shim has died; clearing up behind it');
     const known = task.exit !== undefined;
-    const exit = task.recordExit(await this.#options.reaper.clear(task.bundle, task.shimBinary));
+    const exit = task.recordExit(await this.#options.reaper.clear(task.bundle, task.inSandbox ? '' : task.shimBinary));
     task.shimLog?.close();
     try {
       task.bundle.recordExit(exit);

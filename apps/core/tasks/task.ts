@@ -16,6 +16,8 @@ export interface TaskParts {
   readonly group: string;
   readonly shim: Shim | undefined;
   readonly shimLog: ShimLog | undefined;
+  /** Whether the shim is that of a sandbox, which goes on when the task is gone. */
+  readonly inSandbox?: boolean;
   /** Of the init process, where it is known already. */
   readonly pid?: number;
   readonly exit?: Exit | undefined;
@@ -34,6 +36,7 @@ export class Task {
   readonly shimLog: ShimLog | undefined;
   /** undefined for a task whose shim was found dead at start. */
   readonly shim: Shim | undefined;
+  readonly inSandbox: boolean;
   /** Set while a Delete that the shim acknowledged goes on: its connection may break now. */
   deleting = false;
   /** Set when somebody has noticed that the shim died. */
@@ -50,6 +53,7 @@ export class Task {
     this.group = parts.group;
     this.shim = parts.shim;
     this.shimLog = parts.shimLog;
+    this.inSandbox = parts.inSandbox ?? false;
     this.#pid = parts.pid;
     this.#exit = parts.exit;
   }

@@ -6,6 +6,8 @@ import type { ShimPer } from '../config.ts';
 import type { ContainerStore } from '../containers/store.ts';
 import type { EventPublisher } from '../events/events.ts';
 import { serveShimEndpoint } from '../events/shim-endpoint.ts';
+import { ShimSandboxes } from '../sandboxes/shim-sandboxes.ts';
+import type { SandboxStore } from '../sandboxes/store.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { recoverTasks } from './recovery.ts';
 import { runtimeInfo } from './runtime-info.ts';
@@ -25,6 +27,7 @@ export interface TasksOptions {
   readonly shimPer?: ShimPer;
   readonly defaultRuntime?: string;
   readonly containers: Pick<ContainerStore, 'get'>;
+  readonly sandboxes: Pick<SandboxStore, 'get'>;
   /** @throws not_found for a name that no snapshotter has. */
   readonly snapshotter: (name: string) => Pick<Snapshotter, 'mounts'>;
   readonly events: EventPublisher;
@@ -33,6 +36,7 @@ export interface TasksOptions {
 
 export interface Tasks extends AsyncDisposable {
   readonly manager: TaskManager;
+  readonly sandboxes: ShimSandboxes;
   /** See runtime-info.ts. */
   readonly runtimeInfo: (request: Any, signal?: AbortSignal) => ReturnType<typeof runtimeInfo>;
 }
@@ -46,8 +50,10 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   const ttrpcAddress = `${address}.ttrpc`;
   const socketDir = shimSocketDir(stateDir);
   const tasksDir = join(stateDir, 'io.containerd.runtime.v2.task');
+  const sandboxesDir = join(stateDir, 'io.containerd.sandbox.controller.v1.shim');
   await Promise.all([
     mkdir(tasksDir, { recursive: true, mode: 0o711 }),
+    mkdir(sandboxesDir, { recursive: true, mode: 0o700 }),
     mkdir(socketDir, { recursive: true, mode: 0o711 }),
   ]);
   const addon = join(dirname(options.shimBinary), 'berth-native.node');
@@ -56,10 +62,13 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   const reaper = new ShimReaper({ command, address, socketDir, log });
   const runtimes = new RuntimeNames(options);
   const runcRoot = join(stateDir, 'runc');
+  const records = options.sandboxes;
+  const sandboxes = new ShimSandboxes({ sandboxesDir, records, events, runtimes, command, reaper, log });
   const manager = new TaskManager({
     tasksDir,
     runcRoot,
     containers,
+    sandboxEndpoint: (namespace, id) => sandboxes.endpointOf(namespace, id),
     snapshotter,
     events,
     runtimes,
@@ -70,14 +79,17 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   });
 
   await using opened = new AsyncDisposableStack();
+  opened.defer(() => sandboxes.close());
   opened.defer(() => manager.close());
   const observe = manager.observe.bind(manager);
   const endpoint = await serveShimEndpoint({ socketPath: ttrpcAddress, exchange: events, observe, log });
   opened.defer(() => endpoint.close());
+  await sandboxes.recover();
   await recoverTasks({ tasksDir, manager, reaper, containers, log });
   const resources = opened.move();
   return {
     manager,
+    sandboxes,
     runtimeInfo: (request, signal) => runtimeInfo({ runtimes, command }, request, signal),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
