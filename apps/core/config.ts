@@ -1,10 +1,11 @@
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadConfig } from '#common/config/load.ts';
-import { duration, integer, oneOf, string, table } from '#common/config/schema.ts';
+import { duration, integer, number, oneOf, string, table } from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
+import { defaultSchedule, type Schedule } from './gc/scheduler.ts';
 import { type StartCheck, startChecks } from './metadata/open-metadata.ts';
 
 const shimPer = ['container', 'pod'] as const;
@@ -28,6 +29,8 @@ export interface CoreConfig {
   /** Per-registry `hosts.toml` files. */
   readonly certsDir: string;
   readonly metadata: MetadataConfig;
+  /** When garbage is collected. */
+  readonly gc: Schedule;
   /** How often containers with restart labels are looked at, in milliseconds. */
   readonly restartIntervalMs: number;
 }
@@ -56,6 +59,13 @@ const schema = table({
     defaultRuntime: string('io.containerd.runc.v2'),
   }),
   registry: table({ configPath: string(defaultPaths.certsDir) }),
+  gc: table({
+    pauseThreshold: number(defaultSchedule.pauseThreshold, { min: 0, max: 0.5 }),
+    deletionThreshold: integer(defaultSchedule.deletionThreshold),
+    mutationThreshold: integer(defaultSchedule.mutationThreshold),
+    scheduleDelay: duration(`${defaultSchedule.scheduleDelay}ms`),
+    startupDelay: duration(`${defaultSchedule.startupDelay}ms`),
+  }),
   restart: table({ interval: duration('10s') }),
   metadata: table({
     check: oneOf(startChecks, 'quick'),
@@ -100,6 +110,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     shimPer: file.shim.per,
     defaultRuntime: file.shim.defaultRuntime,
     metadata: file.metadata,
+    gc: file.gc,
     certsDir: absolute('certs-dir', flags['certs-dir'] ?? file.registry.configPath),
     restartIntervalMs: file.restart.interval,
   };

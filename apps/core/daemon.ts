@@ -49,7 +49,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   const { db, backups } = openMetadata(root, config.metadata.check, log);
   started.use(db);
   const events = new EventExchange();
-  const stores = openStores(root, db, events, log);
+  const stores = openStores(root, db, events, log, config.gc);
   started.use(
     new Backups({
       db,
@@ -60,7 +60,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
       log,
     }),
   );
-  started.defer(() => stores.collector.stop());
+  started.defer(() => stores.scheduler.stop());
   started.defer(() => stores.snapshotters.close());
 
   stores.leases.releaseOwn();
@@ -100,7 +100,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
     tasks.sandboxes.beginStop(reason);
   });
 
-  stores.collector.request();
+  stores.scheduler.start();
   const restarts = new RestartMonitor({
     monitored: () => monitoredContainers(db),
     containers: stores.containers,
@@ -119,8 +119,8 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 }
 
 function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: EventExchange, log: Logger): Service[] {
-  const { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, collector } = stores;
-  const collect = () => collector.collect();
+  const { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, scheduler } = stores;
+  const collect = () => scheduler.collect();
   return [
     versionService(log),
     healthService(log),

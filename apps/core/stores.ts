@@ -5,6 +5,7 @@ import type { ContainerStore } from './containers/store.ts';
 import { LocalContentStore } from './content/local-store.ts';
 import type { EventPublisher } from './events/events.ts';
 import { Collector } from './gc/collector.ts';
+import { defaultSchedule, type Schedule, Scheduler } from './gc/scheduler.ts';
 import { SqliteImageStore } from './images/sqlite-images.ts';
 import type { ImageStore } from './images/store.ts';
 import { SqliteLeaseStore } from './leases/sqlite-leases.ts';
@@ -28,12 +29,20 @@ export interface Stores {
   readonly containers: ContainerStore;
   readonly sandboxes: SandboxStore;
   readonly collector: Collector;
+  /** Runs the collector once it is started. */
+  readonly scheduler: Scheduler;
 }
 
 /** Opens the stores below `root` on one database. */
-export function openStores(root: string, db: Database, events: EventPublisher, log: Logger): Stores {
-  // The stores ask for collections of what the collector takes from them: it is there by the time the first one does.
-  const onRelease = (): void => collector.request();
+export function openStores(
+  root: string,
+  db: Database,
+  events: EventPublisher,
+  log: Logger,
+  schedule: Schedule = defaultSchedule,
+): Stores {
+  // The stores tell of what is to be collected from them: the scheduler is there by the time the first one does.
+  const onRelease = (): void => scheduler.deleted();
   const namespaces = new SqliteNamespaceStore(db, events);
   const leases = new SqliteLeaseStore(db, namespaces, onRelease);
   const parts = { db, namespaces, leases, events, onRelease };
@@ -42,18 +51,17 @@ export function openStores(root: string, db: Database, events: EventPublisher, l
     ...parts,
     onLeftOver: (path, error) => log.warn({ path, err: error }, 'snapshot directory left over'),
   });
-  const collector = new Collector({
-    db,
-    events,
-    content,
-    snapshotters,
+  const collector = new Collector({ db, events, content, snapshotters });
+  const scheduler = new Scheduler(schedule, {
+    collector,
     onCollected: (result) => {
       if (result instanceof Error) log.error({ err: result }, 'garbage collection failed');
       else log.info(result, 'garbage collected');
     },
   });
+  db.onCommit(() => scheduler.mutated());
   const images = new SqliteImageStore(parts);
   const containers = new SqliteContainerStore(parts);
   const sandboxes = new SqliteSandboxStore(parts);
-  return { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, collector };
+  return { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, collector, scheduler };
 }

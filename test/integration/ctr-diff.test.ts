@@ -48,7 +48,8 @@ test('two snapshots are compared, and the layer is printed', async () => {
   const { snapshots } = suite.clients;
   const [committed] = await Array.fromAsync(snapshots.list({ snapshotter, filters: ['kind==committed'] }));
   for (const key of ['one', 'two']) {
-    const { mounts } = await snapshots.prepare({ snapshotter, key, parent: committed?.info[0]?.name ?? '' });
+    const labels = { 'containerd.io/gc.root': 'x' };
+    const { mounts } = await snapshots.prepare({ snapshotter, key, parent: committed?.info[0]?.name ?? '', labels });
     const upper = mounts[0]?.options.find((option) => option.startsWith('upperdir='))?.slice('upperdir='.length);
     mkdirSync(join(upper as string, key));
   }

@@ -47,7 +47,8 @@ async function blobOf(digest: string): Promise<Buffer> {
 /** Files of the top snapshot of an image, seen through a mount. */
 async function filesOf(config: string): Promise<string[]> {
   const parent = (await labelsOf(config))['containerd.io/gc.ref.snapshot.overlayfs'] ?? '';
-  const { mounts } = await suite.clients.snapshots.view({ snapshotter: 'overlayfs', key: `look-${config}`, parent });
+  const view = { snapshotter: 'overlayfs', key: `look-${config}`, parent, labels: { 'containerd.io/gc.root': 'x' } };
+  const { mounts } = await suite.clients.snapshots.view(view);
   try {
     const lower = mounts[0]?.options.find((option) => option.startsWith('lowerdir='))?.slice('lowerdir='.length) ?? '';
     return lower.split(':').flatMap((dir) => readdirSync(dir));

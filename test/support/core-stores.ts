@@ -31,7 +31,7 @@ export function testStores(dir: string): TestStores {
   const db = openDatabase(join(dir, 'meta.db'));
   const stores = openStores(dir, db, events, silentLogger());
   const close = async (): Promise<void> => {
-    await stores.collector.stop();
+    await stores.scheduler.stop();
     stores.snapshotters.close();
     db.close();
   };

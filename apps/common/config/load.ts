@@ -80,6 +80,10 @@ function readField(value: unknown, field: Field, keys: readonly string[], refuse
       if (typeof value !== 'number' || !Number.isInteger(value)) return wrong('a whole number');
       if (value < field.min || value > field.max) return wrong(`from ${field.min} to ${field.max}`);
       return value;
+    case 'number':
+      if (typeof value !== 'number') return wrong('a number');
+      if (!(value >= field.min && value <= field.max)) return wrong(`from ${field.min} to ${field.max}`);
+      return value;
     case 'boolean':
       return typeof value === 'boolean' ? value : wrong('true or false');
     case 'duration':

@@ -5,6 +5,7 @@
 export type Field<T = unknown> =
   | { readonly kind: 'string'; readonly default: T; readonly oneOf?: readonly string[] }
   | { readonly kind: 'integer'; readonly default: T; readonly min: number; readonly max: number }
+  | { readonly kind: 'number'; readonly default: T; readonly min: number; readonly max: number }
   | { readonly kind: 'boolean'; readonly default: T }
   | { readonly kind: 'duration'; readonly default: T; readonly text: string }
   | { readonly kind: 'strings'; readonly default: T }
@@ -28,6 +29,11 @@ export function oneOf<const T extends string>(words: readonly T[], value: NoInfe
 
 export function integer(value: number, range: { readonly min?: number; readonly max?: number } = {}): Field<number> {
   return { kind: 'integer', default: value, min: range.min ?? 0, max: range.max ?? Number.MAX_SAFE_INTEGER };
+}
+
+/** Any number between two others, both included. */
+export function number(value: number, { min, max }: { readonly min: number; readonly max: number }): Field<number> {
+  return { kind: 'number', default: value, min, max };
 }
 
 export function boolean(value: boolean): Field<boolean> {

@@ -1,13 +1,7 @@
-import { BerthError } from '#common/errors.ts';
+import { performance } from 'node:perf_hooks';
 import type { EventPublisher } from '../events/events.ts';
 import type { Database } from '../metadata/database.ts';
-import { node } from './nodes.ts';
 import { ResourceGraph } from './resource-graph.ts';
-
-/** Time from a deletion to the collection it asks for: more deletions mostly follow. */
-const pauseMs = 500;
-/** Longest wait for something to expire; setTimeout takes no more than 24 days. */
-const longestWaitMs = 24 * 3_600_000;
 
 /** What a collection took away. */
 export interface Collected {
@@ -18,6 +12,10 @@ export interface Collected {
   readonly leases: number;
   /** Bytes of blobs deleted from disk. */
   readonly bytes: number;
+  /** How long nothing else could use the database, in milliseconds. */
+  readonly pauseMs: number;
+  /** When the next thing expires by itself, in milliseconds since the epoch. */
+  readonly nextExpiry: number | undefined;
 }
 
 export interface CollectorParts {
@@ -28,8 +26,6 @@ export interface CollectorParts {
     sweepFiles(force: boolean): { readonly blobs: number; readonly bytes: number };
   };
   readonly snapshotters: { cleanup(): Promise<void> };
-  /** Told of every collection in the background that took something away, and of every one that failed. */
-  readonly onCollected: (result: Collected | BerthError) => void;
 }
 
 /**
@@ -39,19 +35,12 @@ export interface CollectorParts {
  */
 export class Collector {
   readonly #parts: CollectorParts;
-  #timer: { readonly at: number; readonly handle: NodeJS.Timeout } | undefined;
   #running: Promise<unknown> = Promise.resolve();
-  #stopped = false;
   /** An earlier daemon may have left directories of snapshots behind. */
   #firstTime = true;
 
   constructor(parts: CollectorParts) {
     this.#parts = parts;
-  }
-
-  /** Asks for a collection soon. */
-  request(): void {
-    this.#schedule(Date.now() + pauseMs);
   }
 
   /** Collects now; resolves when rows and files are gone. Collections run one after another. */
@@ -61,91 +50,79 @@ export class Collector {
     return result;
   }
 
-  /** Ends the schedule and waits for the collection under way. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer?.handle);
+  /** Waits for the collection under way. */
+  async settled(): Promise<void> {
     await this.#running;
-  }
-
-  #schedule(at: number): void {
-    if (this.#stopped || (this.#timer && this.#timer.at <= at)) return;
-    clearTimeout(this.#timer?.handle);
-    const wait = Math.min(Math.max(0, at - Date.now()), longestWaitMs);
-    const handle = setTimeout(() => this.#onTimer(), wait);
-    handle.unref();
-    this.#timer = { at, handle };
-  }
-
-  #onTimer(): void {
-    this.#timer = undefined;
-    this.collect().then(
-      (collected) => {
-        if (Object.values(collected).some((count) => count > 0)) this.#parts.onCollected(collected);
-      },
-      (error: unknown) => this.#parts.onCollected(BerthError.from(error, 'garbage collection')),
-    );
   }
 
   async #collect(): Promise<Collected> {
     const { db, content, snapshotters } = this.#parts;
+    const begin = performance.now();
     const { counts, nextExpiry } = db.tx(() => this.#sweepRows());
+    const pauseMs = performance.now() - begin;
     await db.durable();
     const { bytes } = content.sweepFiles(counts.blobs + counts.ingests > 0);
     if (counts.snapshots > 0 || this.#firstTime) await snapshotters.cleanup();
     this.#firstTime = false;
-    if (nextExpiry !== undefined) this.#schedule(nextExpiry + pauseMs);
-    return { ...counts, bytes };
+    return { ...counts, bytes, pauseMs, nextExpiry };
   }
 
   #sweepRows() {
-    const { db, content } = this.#parts;
-    const graph = new ResourceGraph(db, Date.now());
+    const graph = new ResourceGraph(this.#parts.db, Date.now());
     const alive = graph.alive();
     const counts = {
-      images: 0,
-      blobs: 0,
-      snapshots: 0,
-      ingests: 0,
+      images: this.#sweepImages((ns, name) => alive.has('image', ns, name)),
+      blobs: this.#sweepBlobs((ns, digest) => alive.has('content', ns, digest)),
+      snapshots: this.#sweepSnapshots((ns, key) => alive.has('snapshot', ns, key)),
+      ingests: this.#sweepIngests((ns, ref) => alive.has('ingest', ns, ref)),
       leases: graph.expiredLeases.length,
     };
-    for (const { ns, id } of graph.expiredLeases) db.run('DELETE FROM leases WHERE ns = ? AND id = ?', ns, id);
-    for (const { ns, name } of db.all<{ ns: string; name: string }>('SELECT ns, name FROM images')) {
-      if (alive.has(node('image', ns, name))) continue;
-      db.run('DELETE FROM images WHERE ns = ? AND name = ?', ns, name);
-      this.#announce(ns, '/images/delete', 'containerd.services.images.v1.ImageDelete', { name });
-      counts.images++;
-    }
-    for (const { ns, digest } of db.all<{ ns: string; digest: string }>('SELECT ns, digest FROM blobs')) {
-      if (alive.has(node('content', ns, digest))) continue;
-      db.run('DELETE FROM blobs WHERE ns = ? AND digest = ?', ns, digest);
-      this.#announce(ns, '/content/delete', 'containerd.events.ContentDelete', {
-        digest,
-      });
-      counts.blobs++;
-    }
-    for (const { id, ns, ref } of db.all<{
-      id: number;
-      ns: string;
-      ref: string;
-    }>('SELECT id, ns, ref FROM ingests')) {
-      if (alive.has(node('ingest', ns, ref)) || content.isBeingWritten(ns, ref)) continue;
-      db.run('DELETE FROM ingests WHERE id = ?', id);
-      counts.ingests++;
-    }
-    // A child's id is higher than its parent's: leaves go first.
-    for (const { id, ns, snapshotter, key } of db.all<{
-      id: number;
-      ns: string;
-      snapshotter: string;
-      key: string;
-    }>('SELECT id, ns, snapshotter, name AS key FROM snapshots ORDER BY id DESC')) {
-      if (alive.has(node('snapshot', ns, `${snapshotter}/${key}`))) continue;
-      db.run('DELETE FROM snapshots WHERE id = ?', id);
-      this.#announce(ns, '/snapshot/remove', 'containerd.events.SnapshotRemove', { key, snapshotter });
-      counts.snapshots++;
+    for (const { ns, id } of graph.expiredLeases) {
+      this.#parts.db.run('DELETE FROM leases WHERE ns = ? AND id = ?', ns, id);
     }
     return { counts, nextExpiry: graph.nextExpiry };
+  }
+
+  #sweepImages(isAlive: (ns: string, name: string) => boolean): number {
+    const { db } = this.#parts;
+    const rows = db.all<{ ns: string; name: string }>('SELECT ns, name FROM images');
+    const dead = rows.filter(({ ns, name }) => !isAlive(ns, name));
+    for (const { ns, name } of dead) {
+      db.run('DELETE FROM images WHERE ns = ? AND name = ?', ns, name);
+      this.#announce(ns, '/images/delete', 'containerd.services.images.v1.ImageDelete', { name });
+    }
+    return dead.length;
+  }
+
+  /** Unannounced, as in containerd. */
+  #sweepBlobs(isAlive: (ns: string, digest: string) => boolean): number {
+    const { db } = this.#parts;
+    const rows = db.all<{ ns: string; digest: string }>('SELECT ns, digest FROM blobs');
+    const dead = rows.filter(({ ns, digest }) => !isAlive(ns, digest));
+    for (const { ns, digest } of dead) db.run('DELETE FROM blobs WHERE ns = ? AND digest = ?', ns, digest);
+    return dead.length;
+  }
+
+  #sweepIngests(isAlive: (ns: string, ref: string) => boolean): number {
+    const { db, content } = this.#parts;
+    const rows = db.all<{ id: number; ns: string; ref: string }>('SELECT id, ns, ref FROM ingests');
+    const dead = rows.filter(({ ns, ref }) => !isAlive(ns, ref) && !content.isBeingWritten(ns, ref));
+    for (const { id } of dead) db.run('DELETE FROM ingests WHERE id = ?', id);
+    return dead.length;
+  }
+
+  /** A child's id is higher than its parent's: leaves go first. */
+  #sweepSnapshots(isAlive: (ns: string, key: string) => boolean): number {
+    const { db } = this.#parts;
+    const rows = db.all<{ id: number; ns: string; snapshotter: string; key: string }>(
+      'SELECT id, ns, snapshotter, name AS key FROM snapshots ORDER BY id DESC',
+    );
+    const dead = rows.filter(({ ns, snapshotter, key }) => !isAlive(ns, `${snapshotter}/${key}`));
+    for (const { id, ns, snapshotter, key } of dead) {
+      db.run('DELETE FROM snapshots WHERE id = ?', id);
+      this.#announce(ns, '/snapshot/remove', 'containerd.events.SnapshotRemove', { key, snapshotter });
+    }
+    return dead.length;
   }
 
   #announce(...event: Parameters<EventPublisher['publishTyped']>): void {

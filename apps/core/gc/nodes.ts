@@ -1,5 +1,8 @@
 /** What the collector knows by type; a container is always a root and never collected. */
-export type NodeType = 'content' | 'snapshot' | 'image' | 'container' | 'ingest';
+export type NodeType = 'content' | 'snapshot' | 'image' | 'container' | 'ingest' | FlatType;
+
+/** The same resources as a flat lease holds them: what they are made of counts, what their labels name doesn't. */
+type FlatType = 'content-flat' | 'snapshot-flat' | 'image-flat';
 
 /** One resource of one namespace, as a string so that it serves as a key. */
 export type Node = string & { readonly node: unique symbol };

@@ -26,7 +26,7 @@ export class Database implements Disposable {
   readonly #damaged = new Set<string>();
   #inTransaction = false;
   #afterCommit: (() => void)[] = [];
-  #onCommit: (() => void) | undefined;
+  readonly #onCommit: (() => void)[] = [];
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
 
@@ -60,7 +60,7 @@ export class Database implements Disposable {
   /** Runs a change; answers the number of rows it touched and the id of the row it inserted. */
   run(sql: string, ...params: SQLInputValue[]): { changes: number; lastInsertRowid: number } {
     const { changes, lastInsertRowid } = this.#guard(() => this.prepare(sql).run(...params));
-    if (!this.#inTransaction) this.#onCommit?.();
+    if (!this.#inTransaction) this.#committed();
     return {
       changes: Number(changes),
       lastInsertRowid: Number(lastInsertRowid),
@@ -86,7 +86,7 @@ export class Database implements Disposable {
     } finally {
       this.#inTransaction = false;
     }
-    this.#onCommit?.();
+    this.#committed();
     const callbacks = this.#afterCommit;
     this.#afterCommit = [];
     for (const callback of callbacks) callback();
@@ -101,7 +101,7 @@ export class Database implements Disposable {
 
   /** Has `callback` called after every commit from now on; it must not throw. */
   onCommit(callback: () => void): void {
-    this.#onCommit = callback;
+    this.#onCommit.push(callback);
   }
 
   /** Resolves when every commit made so far would survive a power cut. */
@@ -133,6 +133,10 @@ export class Database implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #committed(): void {
+    for (const callback of this.#onCommit) callback();
   }
 
   #guard<T>(fn: () => T): T {

@@ -42,11 +42,10 @@ const snapshotDirectories = (): number => readdirSync(join(dir, 'snapshots/overl
 
 describe('a collection', () => {
   it('takes what nothing needs, files and rows, and says so', async () => {
-    const digest = await blob();
+    await blob();
     await layer('base');
     expect(await stores.collector.collect()).toMatchObject({ blobs: 1, snapshots: 1, bytes: 64 });
     expect([blobs(), files(), snapshots(), snapshotDirectories()]).toEqual([[], 0, [], 0]);
-    expect(stores.published).toContainEqual({ ns: 'n', topic: '/content/delete', value: { digest } });
     const gone = { key: 'base', snapshotter };
     expect(stores.published).toContainEqual({ ns: 'n', topic: '/snapshot/remove', value: gone });
   });
@@ -116,14 +115,13 @@ describe('a collection', () => {
     expect([snapshots(), blobs()]).toEqual([[], []]);
   });
 
-  it('spares what is labelled a root, or not to expire yet', async () => {
+  it('spares what is labelled a root; only images and leases have a time', async () => {
     const root = await blob('n', { 'containerd.io/gc.root': 'x' });
-    const young = await blob('n', { 'containerd.io/gc.expire': future });
-    await blob('n', { 'containerd.io/gc.expire': past });
+    await blob('n', { 'containerd.io/gc.expire': future });
     await layer('root', '', { 'containerd.io/gc.root': 'x' });
     await layer('passing');
     await stores.collector.collect();
-    expect(new Set(blobs())).toEqual(new Set([root, young]));
+    expect(blobs()).toEqual([root]);
     expect(snapshots()).toEqual(['root']);
   });
 
@@ -162,6 +160,75 @@ describe('a collection', () => {
     expect(blobs()).toEqual([parent]);
   });
 
+  it('lets a flat lease hold what snapshots and images are made of', async () => {
+    const [attached, target] = [await blob(), await blob()];
+    await layer('base');
+    await stores.snapshotter.prepare('n', 'top', 'base', { labels: { 'containerd.io/gc.ref.content': attached } });
+    image('old', target, { 'containerd.io/gc.expire': past, 'containerd.io/gc.ref.content': attached });
+    stores.leases.create('n', 'l', { 'containerd.io/gc.flat': 'x' });
+    stores.leases.addResource('n', 'l', { type: `snapshots/${snapshotter}`, id: 'top' });
+    stores.leases.addResource('n', 'l', { type: 'images', id: 'old' });
+    await stores.collector.collect();
+    expect([blobs(), snapshots(), stores.images.list('n').length]).toEqual([[target], ['base', 'top'], 1]);
+  });
+
+  it('spares what hangs on to something that is spared, of each kind', async () => {
+    const digest = await blob();
+    image('i', digest);
+    await layer('base', '', { 'containerd.io/gc.bref.image': 'i' });
+    const other = await blob('n', { [`containerd.io/gc.bref.snapshot.${snapshotter}/x`]: 'base' });
+    await layer('more', '', { 'containerd.io/gc.bref.content.y': other });
+    await layer('lost', '', { 'containerd.io/gc.bref.contents': other });
+    await stores.collector.collect();
+    expect([new Set(blobs()), snapshots()]).toEqual([new Set([digest, other]), ['base', 'more']]);
+    stores.images.delete('n', 'i');
+    await stores.collector.collect();
+    expect([blobs(), snapshots()]).toEqual([[], []]);
+  });
+
+  it('spares a snapshot for as long as its last use is as an image wants it', async () => {
+    const condition = `containerd.io/gc.cond.snapshot.${snapshotter}`;
+    image('i', await blob(), {
+      [condition]: 'usedat<1h30m|recent',
+      [`${condition}/x`]: 'usedat<1h,usedat>48h|ancient',
+    });
+    const used = (hours: number) => ({
+      'containerd.io/gc.cond.value-usedat': new Date(Date.now() - hours * 3_600_000).toISOString(),
+    });
+    await layer('recent', '', used(1));
+    await layer('ancient', '', used(72));
+    await layer('unwanted', '', used(1));
+    expect((await stores.collector.collect()).nextExpiry).toBeLessThanOrEqual(Date.now() + 1_800_000);
+    expect(snapshots()).toEqual(['ancient', 'recent']);
+    stores.snapshotter.update('n', 'recent', used(2));
+    stores.snapshotter.update('n', 'ancient', used(24));
+    await stores.collector.collect();
+    expect(snapshots()).toEqual([]);
+  });
+
+  it('spares what a write under way expects to be there', async () => {
+    const digest = await blob();
+    await using writer = await stores.content.writer('m', { ref: 'r', expected: digest });
+    await writer.close();
+    await (await stores.content.writer('n', { ref: 'r' })).close();
+    stores.db.run('UPDATE ingests SET expected = ?', digest);
+    await stores.collector.collect();
+    expect(blobs('n')).toEqual([digest]);
+  });
+
+  it('keeps strictly to RFC 3339 and ignores other times', async () => {
+    for (const [id, expire] of Object.entries({
+      year: '2001',
+      space: '2001-01-01 00:00:00Z',
+      local: '2001-01-01T00:00:00',
+    })) {
+      stores.leases.create('n', id, { 'containerd.io/gc.expire': expire });
+    }
+    stores.leases.create('n', 'zone', { 'containerd.io/gc.expire': '2001-01-01T00:00:00.123456789+02:00' });
+    await stores.collector.collect();
+    expect(stores.leases.list('n').map(({ id }) => id)).toEqual(['local', 'space', 'year']);
+  });
+
   it('ends leases whose time has passed, with what they held', async () => {
     stores.leases.create('n', 'old', { 'containerd.io/gc.expire': past });
     stores.leases.addResource('n', 'old', { type: 'content', id: await blob() });
@@ -170,9 +237,10 @@ describe('a collection', () => {
   });
 
   it('comes by itself when a lease runs out', async () => {
+    stores.scheduler.start();
     stores.leases.create('n', 'short', { 'containerd.io/gc.expire': new Date(Date.now() + 1500).toISOString() });
     stores.leases.addResource('n', 'short', { type: 'content', id: await blob() });
-    await stores.collector.collect();
+    await stores.scheduler.collect();
     expect(blobs()).toHaveLength(1);
     await expect.poll(() => blobs(), { timeout: 15_000 }).toEqual([]);
   });
@@ -219,9 +287,11 @@ describe('a collection', () => {
   });
 
   it('follows a deletion by itself', async () => {
-    const digest = await blob();
-    image('i', digest);
+    image('i', await blob());
+    stores.scheduler.start();
+    await stores.scheduler.collect();
+    expect(files()).toBe(1);
     stores.images.delete('n', 'i');
-    await expect.poll(() => files()).toBe(0);
+    await expect.poll(() => files(), { timeout: 15_000 }).toBe(0);
   });
 });
