@@ -9,6 +9,7 @@ import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
 import { alive, createContainer, Output, processOf, removeContainer } from '../support/container.ts';
 import { expectNoLeaks, type LeakScope, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
+import { needsPeer, newerContainerd, type Peer } from '../support/peers.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 /** containerd's shim of Debian 12, which answers `start` with a bare address and serves task API version 2 only. */
@@ -44,13 +45,22 @@ function suitCrun(dir: string): () => void {
 
 const patient = { waitForReady: true, timeoutMs: 30_000 };
 
-const stacks = [
-  { name: 'our shim with runc', runtime: 'io.containerd.runc.v2', binaryName: 'runc' },
-  { name: 'our shim with crun', runtime: 'io.containerd.runc.v2', binaryName: 'crun' },
-  { name: "containerd's shim with runc", runtime: foreignShim, binaryName: 'runc' },
-].map((stack, index) => ({ ...stack, prefix: `stack-${index}` }));
+const own = 'io.containerd.runc.v2';
+/** containerd's of 2.x, which answers `start` with JSON and serves task API version 3. */
+const newerShim = newerContainerd.command('containerd-shim-runc-v2');
 
-describe.each(stacks)('tasks of $name', ({ prefix, runtime, binaryName }) => {
+const stacks: readonly { name: string; runtime: string; binaryName: string; peer?: Pick<Peer, 'missing'> }[] = [
+  { name: 'our shim with runc', runtime: own, binaryName: 'runc' },
+  { name: 'our shim with crun', runtime: own, binaryName: 'crun' },
+  { name: "containerd's shim with runc", runtime: foreignShim, binaryName: 'runc' },
+  { name: "a newer containerd's shim with runc", runtime: newerShim, binaryName: 'runc', peer: newerContainerd },
+  { name: "a newer containerd's shim with crun", runtime: newerShim, binaryName: 'crun', peer: newerContainerd },
+  { name: "gVisor's shim", runtime: 'io.containerd.runsc.v1', binaryName: 'runsc', peer: gvisorsShim() },
+];
+
+describe.each(stacks)('tasks of $name', ({ name, runtime, binaryName, peer }) => {
+  if (peer !== undefined) needsPeer(peer);
+  const prefix = `stack-${stacks.findIndex((stack) => stack.name === name)}`;
   const options = {
     type_url: typeUrls.runcOptions,
     value: Buffer.from(encode('containerd.runc.v1.Options', { binaryName })),
@@ -148,6 +158,13 @@ describe.each(stacks)('tasks of $name', ({ prefix, runtime, binaryName }) => {
     await expectNoLeaks(scope, clean);
   });
 });
+
+/** Debian packages gVisor without its shim. */
+function gvisorsShim(): Pick<Peer, 'missing'> {
+  const program = 'containerd-shim-runsc-v1';
+  const found = (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, program)));
+  return { missing: found ? undefined : `no ${program} on the PATH` };
+}
 
 /** The shim of a container's init process. */
 function parentOf(pid: number): number {

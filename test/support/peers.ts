@@ -19,7 +19,7 @@ export const newerContainerd = peer('containerd');
 export const gvisor = peer('runsc');
 
 /** Skips the tests of the describe, or of the file, that it is called in, with the reason, where `peer` is missing. */
-export function needsPeer({ missing }: Peer): void {
+export function needsPeer({ missing }: Pick<Peer, 'missing'>): void {
   beforeEach(({ skip }) => skip(missing !== undefined, missing));
 }
 
