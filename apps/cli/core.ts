@@ -3,6 +3,10 @@ import type { ContainersDefinition, ContainersHandlers } from '#proto/containerd
 import type { ContentDefinition, ContentHandlers } from '#proto/containerd/services/content/v1/Content.ts';
 import type { EventsDefinition, EventsHandlers } from '#proto/containerd/services/events/v1/Events.ts';
 import type { ImagesDefinition, ImagesHandlers } from '#proto/containerd/services/images/v1/Images.ts';
+import type {
+  IntrospectionDefinition,
+  IntrospectionHandlers,
+} from '#proto/containerd/services/introspection/v1/Introspection.ts';
 import type { LeasesDefinition, LeasesHandlers } from '#proto/containerd/services/leases/v1/Leases.ts';
 import type { NamespacesDefinition, NamespacesHandlers } from '#proto/containerd/services/namespaces/v1/Namespaces.ts';
 import type { SnapshotsDefinition, SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
@@ -17,6 +21,7 @@ export interface Core extends Disposable {
   readonly content: Client<ContentHandlers, ContentDefinition>;
   readonly events: Client<EventsHandlers, EventsDefinition>;
   readonly images: Client<ImagesHandlers, ImagesDefinition>;
+  readonly introspection: Client<IntrospectionHandlers, IntrospectionDefinition>;
   readonly leases: Client<LeasesHandlers, LeasesDefinition>;
   readonly namespaces: Client<NamespacesHandlers, NamespacesDefinition>;
   readonly snapshots: Client<SnapshotsHandlers, SnapshotsDefinition>;
@@ -35,6 +40,7 @@ export function connectCore(address: string, namespace: string): Core {
     content: channel.client(`${service}.content.v1.Content`),
     events: channel.client(`${service}.events.v1.Events`),
     images: channel.client(`${service}.images.v1.Images`),
+    introspection: channel.client(`${service}.introspection.v1.Introspection`),
     leases: channel.client(`${service}.leases.v1.Leases`),
     namespaces: channel.client(`${service}.namespaces.v1.Namespaces`),
     snapshots: channel.client(`${service}.snapshots.v1.Snapshots`),

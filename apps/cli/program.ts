@@ -10,6 +10,7 @@ import { type UpOptions, up } from './up/up.ts';
 import { containerVerbs } from './verbs/containers.ts';
 import { contentVerbs } from './verbs/content.ts';
 import { eventVerb } from './verbs/events.ts';
+import { gcVerb } from './verbs/gc.ts';
 import { imageVerbs } from './verbs/images.ts';
 import { leaseVerbs } from './verbs/leases.ts';
 import { namespaceVerbs } from './verbs/namespaces.ts';
@@ -77,6 +78,7 @@ function createProgram(): Command {
   taskVerbs(program, act);
   leaseVerbs(program, act);
   eventVerb(program, act);
+  gcVerb(program, act);
   return program;
 }
 

@@ -28,6 +28,11 @@ export class Session implements Disposable {
     this.signal = signal;
   }
 
+  /** Whether somebody watches who likes to see progress drawn. */
+  get draws(): boolean {
+    return !this.json && process.stdout.isTTY;
+  }
+
   /** A table, or the rows themselves as JSON. */
   list<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): void {
     this.print(() => formatTable(rows, columns), rows);

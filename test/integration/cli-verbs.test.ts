@@ -1,53 +1,22 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BerthCommand } from '../support/berth-command.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage, ociArchive } from '../support/busybox-image.ts';
 import { Registry } from '../support/registry.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const main = new URL('../../apps/cli/main.ts', import.meta.url).pathname;
 const image = busyboxImage();
 const name = 'docker.io/library/tool:1';
 
 const suite = useBerthd();
+const command = new BerthCommand(suite);
+const { run: berth, text, json } = command;
 
 beforeAll(() => writeFileSync(join(suite.dir, 'image.tar'), ociArchive(image, name)));
-
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-const globals = () => ['--address', suite.berthd.socket, '--namespace', suite.namespace];
-
-/** Runs `berth` in the suite's namespace; FIFOs are made below the suite's directory. */
-function berth(args: readonly string[], input = ''): Promise<Ended> {
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      [main, ...globals(), ...args],
-      { env: { ...process.env, TMPDIR: suite.dir } },
-      (error, stdout, stderr) => resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
-    );
-    child.stdin?.on('error', () => undefined);
-    child.stdin?.end(input);
-  });
-}
-
-/** What a command prints that must not fail. */
-async function text(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await berth(args);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  return stdout;
-}
-
-async function json(...args: string[]): Promise<unknown> {
-  return JSON.parse(await text('--json', ...args));
-}
 
 test('namespaces are made, shown and removed', async () => {
   const one = `${suite.namespace}-b`;
@@ -101,7 +70,7 @@ describe('images', () => {
   });
 
   test('are imported from standard input', async () => {
-    const child = spawn(process.execPath, [main, ...globals(), 'images', 'import', '--no-unpack', '-']);
+    const child = spawn(process.execPath, [...command.words.slice(1), 'images', 'import', '--no-unpack', '-']);
     child.stdin.end(readFileSync(join(suite.dir, 'image.tar')));
     expect(await once(child, 'exit')).toEqual([0, null]);
   });
@@ -137,8 +106,8 @@ describe('images', () => {
     test('show a bar per layer on a terminal', async () => {
       const drawn = busyboxImage({ files: [{ name: 'more', data: 'x' }] });
       const reference = await registry.push(drawn, 'test/drawn', '1');
-      const command = [process.execPath, main, ...globals(), 'images', 'pull', reference].join(' ');
-      const child = spawn('script', ['-qec', `stty cols 160; ${command}`, '/dev/null'], {
+      const line = [...command.words, 'images', 'pull', reference].join(' ');
+      const child = spawn('script', ['-qec', `stty cols 160; ${line}`, '/dev/null'], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const output = (await Array.fromAsync(child.stdout, String)).join('');
@@ -238,7 +207,7 @@ describe('tasks', () => {
   test('Ctrl-C ends the process in the foreground', async () => {
     const child = spawn(
       process.execPath,
-      [main, ...globals(), 'tasks', 'run', '--rm', 'tool:1', 'int', '--'].concat(
+      [...command.words.slice(1), 'tasks', 'run', '--rm', 'tool:1', 'int', '--'].concat(
         'sh',
         '-c',
         'trap "exit 0" TERM; echo up; while true; do sleep 0.1; done',
@@ -264,7 +233,7 @@ test('leases are shown and removed', async () => {
 });
 
 test('events are followed until Ctrl-C, those of the chosen namespace', async () => {
-  const child = spawn(process.execPath, [main, ...globals(), '--json', 'events']);
+  const child = spawn(process.execPath, [...command.words.slice(1), '--json', 'events']);
   let output = '';
   child.stdout.on('data', (data) => {
     output += data;

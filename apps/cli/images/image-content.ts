@@ -1,3 +1,4 @@
+import { sha256 } from '#common/digest.ts';
 import { BerthError, isCode } from '#common/errors.ts';
 import { type Descriptor, type ImageConfig, type Index, type Manifest, mediaTypes } from '#common/oci/image.ts';
 import { architecture } from '#common/oci/image-archive.ts';
@@ -66,6 +67,12 @@ export async function manifestOf(session: Session, image: StoredImage): Promise<
 
 export async function configOf(session: Session, { config }: Manifest): Promise<ImageConfig> {
   return readDocument<ImageConfig>(session, config);
+}
+
+/** The chain id of all layers (image-spec config.md, "Layer ChainID"): the key of the unpacked image. */
+export function chainOf({ rootfs }: ImageConfig): string {
+  const [first = '', ...others] = rootfs?.diff_ids ?? [];
+  return others.reduce((chain, diffId) => sha256(`${chain} ${diffId}`), first);
 }
 
 /** @throws BerthError not_found; invalid_argument for what can't be a document */

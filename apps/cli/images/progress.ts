@@ -4,10 +4,11 @@ import type { ProgressMessage } from './progress-stream.ts';
 /** How long a rate looks back. */
 const windowMs = 3000;
 const barWidth = 20;
+const moving = ['downloading', 'uploading', 'extracting'];
 
 /** How the transfer of one blob stands. */
 export interface BlobState {
-  /** As the daemon calls it: waiting, downloading, complete, already exists, extracting, extracted. */
+  /** As the daemon calls it: waiting, downloading, uploading, complete, already exists, extracting, extracted. */
   readonly event: string;
   readonly done: number;
   readonly total: number;
@@ -49,7 +50,7 @@ export class TransferProgress {
 
 /** `██████░░░░  3.1 MiB/6.2 MiB  1.2 MiB/s  3s left` while bytes move, else a word on the state. */
 export function describeBlob({ event, done, total, rate }: BlobState): string {
-  if (event !== 'downloading' && event !== 'extracting') return total > 0 ? `${event}, ${formatSize(total)}` : event;
+  if (!moving.includes(event)) return total > 0 ? `${event}, ${formatSize(total)}` : event;
   const share = total > 0 ? Math.min(1, done / total) : 0;
   const filled = Math.floor(share * barWidth);
   const parts = [

@@ -36,7 +36,7 @@ export async function execInTask(
     not_found: 'it has no running task: see "berth tasks list"',
   });
   try {
-    process.exitCode = await runForeground(session, name, io);
+    process.exitCode = Number(await runForeground(session, name, io));
   } finally {
     await ifFound(core.tasks.deleteProcess(name, { namespace }));
   }

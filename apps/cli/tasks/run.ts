@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { sha256 } from '#common/digest.ts';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { BerthError } from '#common/errors.ts';
-import type { ImageConfig } from '#common/oci/image.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import { packJson, typeUrls } from '#common/typeurl.ts';
 import { ifFound } from '../if-found.ts';
-import { configOf, findImage, manifestOf } from '../images/image-content.ts';
+import { chainOf, configOf, findImage, manifestOf } from '../images/image-content.ts';
 import { advised, type Session } from '../session.ts';
 import type { UserChoice } from '../verbs/arguments.ts';
 import { runForeground } from './foreground.ts';
@@ -16,6 +16,9 @@ export interface RunOptions {
   readonly snapshotter: string;
   readonly runtime: string;
   readonly detach?: true;
+  /** Where the output of a detached one goes; nowhere without. */
+  readonly log?: string;
+  readonly detachKeys: Buffer;
   readonly rm?: true;
   readonly interactive?: boolean;
   readonly tty?: boolean;
@@ -42,12 +45,13 @@ export async function runContainer(
   if (detach && (interactive || tty || options.rm)) {
     throw new BerthError('invalid_argument', '--detach goes with none of --interactive, --tty and --rm');
   }
+  if (options.log !== undefined && !detach) throw new BerthError('invalid_argument', '--log goes with --detach only');
   const { core, namespace } = session;
   const undo = { namespace, timeoutMs: undoTimeoutMs };
   await using made = new AsyncDisposableStack();
   await using io = detach ? undefined : await ProcessIo.open({ interactive, tty });
   await createContainer(session, reference, id, args, options, made);
-  const pid = await createTask(session, id, options.snapshotter, io?.paths ?? noIo);
+  const pid = await createTask(session, id, options.snapshotter, io?.paths ?? logIo(options.log));
   made.defer(async () => {
     await ifFound(core.tasks.kill({ containerId: id, signal: 9, all: true }, undo)).catch(() => undefined);
     await ifFound(core.tasks.wait({ containerId: id }, undo));
@@ -59,12 +63,26 @@ export async function runContainer(
     session.print(() => `started ${id} as process ${pid}`, { started: id, pid });
     return;
   }
-  process.exitCode = await runForeground(session, { containerId: id, execId: '' }, io);
+  const ended = await runForeground(session, { containerId: id, execId: '' }, io, options.detachKeys);
+  if (ended === 'detached') {
+    made.move();
+    const back = `"berth tasks attach ${id}" comes back to it`;
+    session.print(() => `detached from ${id}; ${back}`, { detached: id });
+    return;
+  }
+  process.exitCode = ended;
   if (!options.rm) {
     await core.tasks.delete({ containerId: id }, undo);
     made.move();
   }
   session.signal.throwIfAborted();
+}
+
+/** Both outputs in one file, which the shim makes. */
+function logIo(file: string | undefined): IoPaths {
+  if (file === undefined) return noIo;
+  const uri = pathToFileURL(resolve(file)).href;
+  return { ...noIo, stdout: uri, stderr: uri };
 }
 
 /** Snapshot and record; `made` removes them again. */
@@ -118,10 +136,4 @@ async function createTask(session: Session, id: string, snapshotter: string, io:
   const { mounts } = await core.snapshots.mounts({ snapshotter, key: id }, session);
   const { pid } = await core.tasks.create({ containerId: id, rootfs: mounts, ...io }, session);
   return pid;
-}
-
-/** The chain id of all layers (image-spec config.md, "Layer ChainID"): the key of the unpacked image. */
-function chainOf({ rootfs }: ImageConfig): string {
-  const [first = '', ...others] = rootfs?.diff_ids ?? [];
-  return others.reduce((chain, diffId) => sha256(`${chain} ${diffId}`), first);
 }

@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { InvalidArgumentError, Option } from 'commander';
+import { defaultDetachKeys, parseDetachKeys } from '../tasks/detach-keys.ts';
 
 /** `--label key=value`, any number of times. */
 export function labelOption(): Option {
@@ -10,6 +11,13 @@ export function labelOption(): Option {
 
 export function snapshotterOption(): Option {
   return new Option('--snapshotter <name>', 'the snapshotter').default('overlayfs');
+}
+
+/** `--detach-keys ctrl-p,ctrl-q` */
+export function detachKeysOption(): Option {
+  return new Option('--detach-keys <keys>', 'on a terminal: the keys that leave the task running')
+    .argParser(parseDetachKeys)
+    .default(parseDetachKeys(defaultDetachKeys), defaultDetachKeys);
 }
 
 /** @throws InvalidArgumentError for a label without a key */

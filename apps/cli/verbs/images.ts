@@ -3,8 +3,11 @@ import { exportImages } from '../images/export.ts';
 import { findImage } from '../images/image-content.ts';
 import { importImages } from '../images/import.ts';
 import { listImages } from '../images/list.ts';
+import { type MountOptions, mountImage, unmountImage } from '../images/mount.ts';
 import { type PullOptions, pullImage } from '../images/pull.ts';
+import { type PushOptions, pushImage } from '../images/push.ts';
 import { tagImage } from '../images/tag.ts';
+import { verifyImages } from '../images/verify.ts';
 import type { Act } from '../session.ts';
 import { parsePlatform, snapshotterOption } from './arguments.ts';
 
@@ -26,6 +29,15 @@ export function imageVerbs(program: Command, act: Act): void {
     .option('--no-unpack', 'keep the content only')
     .addOption(snapshotterOption())
     .action((reference: string, options: PullOptions) => act((session) => pullImage(session, reference, options)));
+
+  group
+    .command('push <image> [reference]')
+    .description('push an image to where its name says, or to another reference; credentials as for a pull')
+    .option('--platform <platform>', 'os/architecture[/variant]; default: all that the image has', parsePlatform)
+    .option('--plain-http', 'speak HTTP without TLS to the registry')
+    .action((image: string, reference: string | undefined, options: PushOptions) =>
+      act((session) => pushImage(session, image, reference, options)),
+    );
 
   group
     .command('import <archive>')
@@ -60,6 +72,31 @@ export function imageVerbs(program: Command, act: Act): void {
           const { name } = await findImage(session, image);
           await session.core.images.delete({ name, sync }, session);
         }),
+      ),
+    );
+
+  group
+    .command('verify [images...]')
+    .description('read all blobs again, of images or of the namespace, and name those that are damaged or missing')
+    .action((images: string[]) => act((session) => verifyImages(session, images)));
+
+  group
+    .command('mount <image> <directory>')
+    .description('show the files of an unpacked image in a directory')
+    .option('--rw', 'let them be changed; the changes go with the unmount')
+    .addOption(snapshotterOption())
+    .action((image: string, directory: string, options: MountOptions) =>
+      act((session) => mountImage(session, image, directory, options)),
+    );
+
+  group
+    .command('unmount <directories...>')
+    .alias('umount')
+    .description('undo mounts of images')
+    .addOption(snapshotterOption())
+    .action((directories: string[], { snapshotter }: { snapshotter: string }) =>
+      act((session) =>
+        session.each('unmounted', directories, (directory) => unmountImage(session, directory, snapshotter)),
       ),
     );
 }

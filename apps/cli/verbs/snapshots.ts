@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Mount__Output } from '#proto/containerd/types/Mount.ts';
 import { sortedBy, timeOf } from '../output/facts.ts';
 import { formatAge, formatSize, shortDigest } from '../output/format.ts';
 import { type Act, advised, type Session } from '../session.ts';
@@ -28,6 +29,21 @@ export function snapshotVerbs(program: Command, act: Act): void {
     .action((keys: string[], { snapshotter }: Choice) => act((session) => usage(session, snapshotter, keys)));
 
   group
+    .command('mounts <key>')
+    .description('show how a writable snapshot or a view is mounted, as commands for a shell')
+    .option('--target <directory>', 'where to', '/mnt')
+    .addOption(snapshotterOption())
+    .action((key: string, { snapshotter, target }: Choice & { target: string }) =>
+      act(async (session) => {
+        const { mounts } = await advised(session.core.snapshots.mounts({ snapshotter, key }, session), {
+          ...advice,
+          failed_precondition: 'only writable snapshots and views are mounted',
+        });
+        session.print(() => mounts.map((mount) => mountCommand(mount, target)).join('\n'), mounts);
+      }),
+    );
+
+  group
     .command('remove <keys...>')
     .alias('rm')
     .description('remove snapshots that no other builds on')
@@ -42,6 +58,11 @@ export function snapshotVerbs(program: Command, act: Act): void {
         ),
       ),
     );
+}
+
+function mountCommand({ type, source, options }: Mount__Output, target: string): string {
+  const words = ['mount', '-t', type, source, target, '-o', options.join(',')];
+  return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ');
 }
 
 async function infosOf(session: Session, snapshotter: string, filters: readonly string[] = []) {

@@ -3,9 +3,12 @@ import type { Command } from 'commander';
 import { isCode } from '#common/errors.ts';
 import { sortedBy, timeOf } from '../output/facts.ts';
 import { type Act, advised, type Session } from '../session.ts';
+import { type AttachOptions, attachToTask } from '../tasks/attach.ts';
 import { type ExecOptions, execInTask } from '../tasks/exec.ts';
+import { showLogs } from '../tasks/logs.ts';
+import { showMetrics } from '../tasks/metrics.ts';
 import { type RunOptions, runContainer } from '../tasks/run.ts';
-import { labelOption, parseSignal, parseUserOption, snapshotterOption } from './arguments.ts';
+import { detachKeysOption, labelOption, parseSignal, parseUserOption, snapshotterOption } from './arguments.ts';
 
 const advice = { not_found: 'see "berth tasks list"' };
 /** A process in the kernel's hands may never end; then the caller hears of it. */
@@ -43,9 +46,46 @@ export function taskVerbs(program: Command, act: Act): void {
       act((session) => session.each('removed', ids, (id) => removeTask(session, id, force))),
     );
 
+  group
+    .command('pause <ids...>')
+    .description('stop tasks where they are')
+    .action((ids: string[]) =>
+      act((session) =>
+        session.each('paused', ids, (id) => advised(session.core.tasks.pause({ containerId: id }, session), advice)),
+      ),
+    );
+
+  group
+    .command('resume <ids...>')
+    .description('let paused tasks go on')
+    .action((ids: string[]) =>
+      act((session) =>
+        session.each('resumed', ids, (id) => advised(session.core.tasks.resume({ containerId: id }, session), advice)),
+      ),
+    );
+
+  group
+    .command('metrics [ids...]')
+    .description('show what running tasks use')
+    .action((ids: string[]) => act((session) => showMetrics(session, ids)));
+
+  group
+    .command('attach <id>')
+    .description('join a running task; the detach keys, or Ctrl-C without a terminal, leave it running')
+    .addOption(detachKeysOption())
+    .action((id: string, options: AttachOptions) => act((session) => attachToTask(session, id, options)));
+
+  group
+    .command('logs <id>')
+    .description("show a task's log file")
+    .option('-f, --follow', 'go on until the task ends')
+    .action((id: string, { follow = false }: { follow?: boolean }) => act((session) => showLogs(session, id, follow)));
+
   withProcessOptions(group.command('run <image> <id> [args...]'))
     .description('make a container of an image and run it; put -- before a command with flags')
     .option('-d, --detach', 'leave it running, without its output')
+    .option('--log <file>', 'with --detach: append its output to a file')
+    .addOption(detachKeysOption())
     .option('--rm', 'remove the container when it has ended')
     .option('--host-network', "use the host's network instead of none")
     .option('--runtime <name>', 'the runtime', 'io.containerd.runc.v2')

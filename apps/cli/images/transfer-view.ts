@@ -3,33 +3,36 @@ import { shortDigest } from '../output/format.ts';
 import { type BlobState, describeBlob, TransferProgress } from './progress.ts';
 import type { ProgressMessage } from './progress-stream.ts';
 
-export interface DrawnPull {
-  readonly name: string;
+export interface DrawnTransfer {
+  /** `Pull docker.io/library/busybox:latest`. */
+  readonly title: string;
   /** What the daemon says last of a layer. */
   readonly finalEvents: readonly string[];
-  /** Digests of the layers of a manifest that has arrived. */
-  readonly layersOf: (manifestDigest: string, size: number) => Promise<readonly string[]>;
-  readonly pull: (onMessage: (message: ProgressMessage) => void) => Promise<void>;
+  /** Digests of the layers: at once, or of a manifest that has arrived. */
+  readonly layers: readonly string[] | ((manifestDigest: string, size: number) => Promise<readonly string[]>);
+  readonly transfer: (onMessage: (message: ProgressMessage) => void) => Promise<void>;
 }
 
 const manifestPrefix = 'manifest-';
 
-/** Draws a line per layer, with a bar while it moves. @throws what the pull throws */
-export async function drawPull({ name, finalEvents, layersOf, pull }: DrawnPull): Promise<void> {
+/** Draws a line per layer, with a bar while it moves. @throws what the transfer throws */
+export async function drawTransfer({ title, finalEvents, layers, transfer }: DrawnTransfer): Promise<void> {
   const progress = new TransferProgress();
   const watchers = new Map<string, (state: BlobState) => void>();
-  const layers = Promise.withResolvers<readonly string[]>();
+  const digests = Promise.withResolvers<readonly string[]>();
   let found: Promise<readonly string[]> | undefined;
-  const pulled = pull((message) => {
+  if (typeof layers !== 'function') digests.resolve(layers);
+  const done = transfer((message) => {
     const state = progress.add(message);
     watchers.get(message.name)?.(state);
-    if (message.name.startsWith(manifestPrefix) && ['complete', 'already exists'].includes(message.event)) {
-      // Without the names of the layers the pull goes on as well, undrawn.
-      found ??= layersOf(message.name.slice(manifestPrefix.length), state.total).catch(() => []);
-      layers.resolve(found);
+    const arrived = ['complete', 'already exists'].includes(message.event);
+    if (typeof layers === 'function' && arrived && message.name.startsWith(manifestPrefix)) {
+      // Without the names of the layers the transfer goes on as well, undrawn.
+      found ??= layers(message.name.slice(manifestPrefix.length), state.total).catch(() => []);
+      digests.resolve(found);
     }
   });
-  pulled.then(() => layers.resolve(found ?? []), layers.reject);
+  done.then(() => digests.resolve(found ?? []), digests.reject);
 
   const follow = (digest: string, show: (text: string) => void): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -40,16 +43,16 @@ export async function drawPull({ name, finalEvents, layersOf, pull }: DrawnPull)
     watchers.set(`layer-${digest}`, watch);
     const state = progress.get(`layer-${digest}`);
     if (state !== undefined) watch(state);
-    return Promise.race([promise, pulled]);
+    return Promise.race([promise, done]);
   };
   const lines = new Listr(
     [
       {
-        title: `Pull ${name}`,
+        title,
         task: async (_, line) => {
-          const digests = [...new Set(await layers.promise)];
+          const lines = [...new Set(await digests.promise)];
           return line.newListr(
-            digests.map((digest) => ({
+            lines.map((digest) => ({
               title: shortDigest(digest),
               task: (_, layerLine) =>
                 follow(digest, (text) => {
@@ -68,5 +71,5 @@ export async function drawPull({ name, finalEvents, layersOf, pull }: DrawnPull)
     },
   );
   await lines.run();
-  await pulled;
+  await done;
 }
