@@ -11,6 +11,7 @@ import {
   unixAccept,
   unixListen,
 } from '#common/native/index.ts';
+import type { LoggingProgram } from './logging-program.ts';
 import { openInput, openOutput, type StdioPaths } from './stdio.ts';
 
 /** The socket over which the OCI runtime hands out a terminal's master (runc's `docs/terminals.md`). */
@@ -53,8 +54,8 @@ export class Console {
   /** Settles when all output is in the FIFO. */
   readonly drained: Promise<void>;
 
-  /** Owns `master` from here on, also when it throws. */
-  constructor(master: number, paths: StdioPaths) {
+  /** Owns `master` from here on, also when it throws. Takes over what `program` has for output. */
+  constructor(master: number, paths: StdioPaths, program?: LoggingProgram) {
     this.#master = master;
     const opened: number[] = [];
     const keep = (fd: number): number => {
@@ -62,8 +63,8 @@ export class Console {
       return fd;
     };
     try {
+      const output = outputOf(paths, program, keep);
       const input = paths.stdin === '' ? undefined : openInput(paths.stdin, keep);
-      const output = paths.stdout === '' ? undefined : openOutput(paths.stdout, keep);
       const copied = [input?.child, output?.child].filter((fd) => fd !== undefined);
       for (const fd of [master, ...copied]) setNonblock(fd, true);
       this.drained = new Promise((resolve) => {
@@ -99,4 +100,15 @@ export class Console {
     this.closeStdin();
     if (this.#keeper !== undefined) close(this.#keeper);
   }
+}
+
+function outputOf(
+  { stdout }: StdioPaths,
+  program: LoggingProgram | undefined,
+  keep: (fd: number) => number,
+): { child: number; keeper?: number } | undefined {
+  if (program === undefined) return stdout === '' ? undefined : openOutput(stdout, keep);
+  const [child, stderr] = program.takeOutputs();
+  close(stderr);
+  return { child: keep(child) };
 }

@@ -9,11 +9,11 @@ import type { Publish } from './events.ts';
 import { Exits } from './exits.ts';
 import type { ShimLog } from './log.ts';
 import { runtimeOptions } from './options.ts';
-import { readPid, TaskProcess } from './process.ts';
+import { type LaunchSurroundings, readPid, TaskProcess } from './process.ts';
 import type { Reaper } from './reaper.ts';
 import { mountRootfs, type RootfsMount, unmountRootfs } from './rootfs.ts';
 import { Runc } from './runc.ts';
-import type { StdioPaths } from './stdio.ts';
+import type { Owner, StdioPaths } from './stdio.ts';
 import { requireState } from './transitions.ts';
 
 /** What every container of a shim shares. */
@@ -50,16 +50,18 @@ export class Container {
   readonly init: TaskProcess;
   readonly #context: ShimContext;
   readonly #runc: Runc;
+  readonly #owner: Owner;
   readonly #execs = new Map<string, TaskProcess>();
   /** There once init lives. */
   #parts: { readonly cgroup: Cgroup; readonly exits: Exits } | undefined;
   #lastOperation: Promise<unknown> = Promise.resolve();
 
-  private constructor(request: CreateRequest, runc: Runc, context: ShimContext) {
+  private constructor(request: CreateRequest, runc: Runc, owner: Owner, context: ShimContext) {
     this.id = request.id;
     this.bundle = new Bundle(request.bundle);
     this.init = new TaskProcess('', request);
     this.#runc = runc;
+    this.#owner = owner;
     this.#context = context;
   }
 
@@ -68,8 +70,8 @@ export class Container {
    * signal aborts meanwhile.
    */
   static async create(request: CreateRequest, context: ShimContext, signal: AbortSignal): Promise<Container> {
-    const { runtime, flags } = runtimeOptions(request.options, context.namespace);
-    const container = new Container(request, new Runc(runtime, request.bundle, context.reaper), context);
+    const { runtime, flags, owner } = runtimeOptions(request.options, context.namespace);
+    const container = new Container(request, new Runc(runtime, request.bundle, context.reaper), owner, context);
     const { bundle, init } = container;
     const release = context.reaper.hold();
     let created = false;
@@ -80,7 +82,7 @@ export class Container {
         bundle.makeRootfs();
         mountRootfs(request.rootfs, bundle.rootfs);
       }
-      await init.launch(context.socketPath(), bundle.initPid, async (stdio) => {
+      await init.launch({ ...container.#surroundings(request.id), signal }, bundle.initPid, async (stdio) => {
         await container.#runc.create(request.id, request.bundle, bundle.initPid, stdio, flags, signal);
         created = true;
       });
@@ -169,7 +171,7 @@ export class Container {
     exec.markStarted();
     exits.execStarting();
     try {
-      await exec.launch(this.#context.socketPath(), pidFile, (stdio) =>
+      await exec.launch(this.#surroundings(execId), pidFile, (stdio) =>
         this.#runc.exec(this.id, specFile, pidFile, stdio),
       );
       this.bundle.remove(specFile);
@@ -186,6 +188,12 @@ export class Container {
       release();
       this.bundle.remove(pidFile);
     }
+  }
+
+  /** `id` names the process to a logging program. */
+  #surroundings(id: string): LaunchSurroundings {
+    const { socketPath, reaper, namespace } = this.#context;
+    return { socketPath: socketPath(), owner: this.#owner, logged: { id, namespace }, reaper };
   }
 
   #live(): { readonly cgroup: Cgroup; readonly exits: Exits } {

@@ -3,6 +3,7 @@ import { type Any, sameType, typeUrls } from '#common/typeurl.ts';
 import { decode } from '#common/wire/codec.ts';
 import type { SavedRuntime } from './bundle.ts';
 import type { CreateFlags } from './runc.ts';
+import type { Owner } from './stdio.ts';
 
 /** Where runc keeps its state when Create names no other root; containerd's shim uses the same. */
 const defaultRoot = '/run/containerd/runc';
@@ -10,6 +11,7 @@ const defaultRoot = '/run/containerd/runc';
 export interface RuntimeOptions {
   readonly runtime: SavedRuntime;
   readonly flags: CreateFlags;
+  readonly owner: Owner;
 }
 
 /** Create's options (`containerd.runc.v1.Options`), with defaults. Throws `invalid_argument` for another type. */
@@ -28,5 +30,6 @@ export function runtimeOptions(options: Any | null, namespace: string): RuntimeO
       systemdCgroup: given.systemdCgroup,
     },
     flags: { noPivotRoot: given.noPivotRoot, noNewKeyring: given.noNewKeyring },
+    owner: { uid: given.ioUid, gid: given.ioGid },
   };
 }

@@ -1,12 +1,24 @@
 import { BerthError } from '#common/errors.ts';
 import { readText } from '#common/native/files.ts';
 import { Console, ConsoleSocket } from './console.ts';
+import { type Logged, LoggingProgram } from './logging-program.ts';
 import { familyOf, sendSignal } from './process-family.ts';
-import type { Exit } from './reaper.ts';
+import type { Exit, Reaper } from './reaper.ts';
 import type { ProcessStdio } from './runc.ts';
-import { Stdio, type StdioPaths } from './stdio.ts';
+import { type Owner, Stdio, type StdioPaths } from './stdio.ts';
 
 export type ProcessState = 'created' | 'running' | 'paused' | 'stopped';
+
+/** What making a process needs besides the OCI runtime. */
+export interface LaunchSurroundings {
+  /** Where the runtime is to send a terminal. */
+  readonly socketPath: string;
+  readonly owner: Owner;
+  readonly logged: Logged;
+  readonly reaper: Reaper;
+  /** Ends the waiting for a logging program. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * One process of a container: init, or an exec. Keeps facts (pid, started, paused, exit); the state is derived.
@@ -30,6 +42,7 @@ export class TaskProcess {
   #exit: Exit | undefined;
   #stdio: Stdio | undefined;
   #console: Console | undefined;
+  #program: LoggingProgram | undefined;
 
   constructor(execId: string, { stdin, stdout, stderr, terminal }: StdioPaths) {
     this.execId = execId;
@@ -58,19 +71,34 @@ export class TaskProcess {
 
   /**
    * Lets the OCI runtime make the process with this one's stdio, and learns its pid. On failure nothing is open.
-   * `socketPath` is where the runtime is to send a terminal.
    */
-  async launch(socketPath: string, pidFile: string, run: (stdio: ProcessStdio) => Promise<void>): Promise<void> {
+  async launch(
+    around: LaunchSurroundings,
+    pidFile: string,
+    run: (stdio: ProcessStdio) => Promise<void>,
+  ): Promise<void> {
+    try {
+      await this.#launch(around, run);
+    } catch (error) {
+      this.#program?.stop();
+      throw error;
+    }
+    if (this.#stdinClosed) this.closeStdin();
+    this.#pid = readPid(pidFile);
+  }
+
+  async #launch(around: LaunchSurroundings, run: (stdio: ProcessStdio) => Promise<void>): Promise<void> {
+    const program = await this.#startProgram(around);
     if (this.paths.terminal) {
-      const socket = new ConsoleSocket(socketPath);
+      const socket = new ConsoleSocket(around.socketPath);
       try {
         await run({ consoleSocket: socket.path });
-        this.#console = new Console(socket.receive(), this.paths);
+        this.#console = new Console(socket.receive(), this.paths, program);
       } finally {
         socket.close();
       }
     } else {
-      const stdio = Stdio.open(this.paths);
+      const stdio = Stdio.open(this.paths, around.owner, program);
       this.#stdio = stdio;
       try {
         await run({ fds: stdio.child });
@@ -80,8 +108,16 @@ export class TaskProcess {
         throw error;
       }
     }
-    if (this.#stdinClosed) this.closeStdin();
-    this.#pid = readPid(pidFile);
+  }
+
+  async #startProgram({ logged, reaper, signal }: LaunchSurroundings): Promise<LoggingProgram | undefined> {
+    const { stdout, stderr, terminal } = this.paths;
+    if (!LoggingProgram.isMeantBy(stdout)) return undefined;
+    if (stderr !== stdout && !(stderr === '' && terminal)) {
+      throw new BerthError('invalid_argument', `stdout goes to ${stdout}: so must stderr, not to "${stderr}"`);
+    }
+    this.#program = await LoggingProgram.start(stdout, logged, reaper, signal);
+    return this.#program;
   }
 
   markStarted(): void {
@@ -134,14 +170,17 @@ export class TaskProcess {
     this.#console?.closeStdin();
   }
 
-  /** Waits until a terminal's output is in its FIFO, at most `ms`: a FIFO without a reader may be full. */
+  /**
+   * Waits until a terminal's output is in its FIFO, and until a logging program has written what it got; at most `ms`,
+   * because a FIFO without a reader may be full, and a grandchild may hold stdout.
+   */
   async drained(ms: number): Promise<void> {
-    if (this.#console === undefined) return;
+    if (this.#console === undefined && this.#program === undefined) return;
     let timer: NodeJS.Timeout | undefined;
     const expired = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, ms);
     });
-    await Promise.race([this.#console.drained, expired]);
+    await Promise.race([Promise.all([this.#console?.drained, this.#program?.ended]), expired]);
     clearTimeout(timer);
   }
 
@@ -149,6 +188,7 @@ export class TaskProcess {
   closeIo(): void {
     this.#stdio?.close();
     this.#console?.close();
+    this.#program?.stop();
   }
 }
 

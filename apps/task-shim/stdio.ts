@@ -1,7 +1,14 @@
 import { BerthError } from '#common/errors.ts';
-import { type FileKind, kindOf } from '#common/native/files.ts';
-import { close, O, open, setNonblock } from '#common/native/index.ts';
+import { type FileKind, folderOf, kindOf, makeFolders } from '#common/native/files.ts';
+import { close, fchown, O, open, setNonblock } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
+import type { LoggingProgram } from './logging-program.ts';
+
+/** Of whom a process's ends of FIFOs and pipes are, so that it can open /dev/stdout again; root's without a user namespace. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
 
 /** Where a process's stdio goes, as Create and Exec name it. Empty: /dev/null. */
 export interface StdioPaths {
@@ -33,19 +40,26 @@ export class Stdio {
     this.#stdinHolder = stdinHolder;
   }
 
-  /** Throws `failed_precondition` for a missing file, `unimplemented` for a scheme that isn't known. */
-  static open(paths: StdioPaths): Stdio {
+  /**
+   * Takes over what `program` has for output, and the ends of pipes are made `owner`'s.
+   * Throws `failed_precondition` for a missing file, `unimplemented` for a scheme that isn't known.
+   */
+  static open(paths: StdioPaths, owner: Owner, program?: LoggingProgram): Stdio {
     const opened: number[] = [];
     const keep = (fd: number): number => {
       opened.push(fd);
       return fd;
     };
     try {
+      const [stdout, stderr] = program?.takeOutputs().map((fd) => ({ child: keep(fd), keeper: undefined })) ?? [
+        openOutput(paths.stdout, keep),
+        openOutput(paths.stderr, keep),
+      ];
       const stdin = openInput(paths.stdin, keep);
-      const stdout = openOutput(paths.stdout, keep);
-      const stderr = openOutput(paths.stderr, keep);
-      const keepers = [stdout.keeper, stderr.keeper].filter((fd) => fd !== undefined);
-      return new Stdio([stdin.child, stdout.child, stderr.child], keepers, stdin.holder);
+      const keepers = [stdout?.keeper, stderr?.keeper].filter((fd) => fd !== undefined);
+      const child = [stdin, stdout, stderr].map((end) => end?.child ?? -1);
+      for (const fd of child) giveTo(owner, fd);
+      return new Stdio(child as [number, number, number], keepers, stdin.holder);
     } catch (error) {
       for (const fd of opened) close(fd);
       throw error;
@@ -73,6 +87,10 @@ export class Stdio {
   }
 }
 
+function giveTo({ uid, gid }: Owner, fd: number): void {
+  if ((uid !== 0 || gid !== 0) && kindOf(`/proc/self/fd/${fd}`) === 'fifo') fchown(fd, uid, gid);
+}
+
 export function openNull(): number {
   return open('/dev/null', O.RDWR, 0);
 }
@@ -93,7 +111,10 @@ export function openInput(uri: string, keep: (fd: number) => number): { child: n
 export function openOutput(uri: string, keep: (fd: number) => number): { child: number; keeper?: number } {
   if (uri === '') return { child: keep(openNull()) };
   const path = pathOf(uri);
-  if (uri.startsWith('file://')) return { child: keep(openNamed(path, O.WRONLY | O.APPEND | O.CREAT)) };
+  if (uri.startsWith('file://')) {
+    makeFolders(folderOf(path), 0o755);
+    return { child: keep(openNamed(path, O.WRONLY | O.APPEND | O.CREAT)) };
+  }
   if (kindOfNamed(path) !== 'fifo') return { child: keep(openNamed(path, O.WRONLY | O.APPEND)) };
   const keeper = keep(openNamed(path, O.RDONLY | O.NONBLOCK));
   return { child: keep(openNamed(path, O.WRONLY)), keeper };
@@ -103,7 +124,10 @@ function pathOf(uri: string): string {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(uri)?.[1];
   if (scheme === undefined) return uri;
   if (scheme === 'fifo' || scheme === 'file') return decodeURIComponent(new URL(uri).pathname);
-  throw new BerthError('unimplemented', `stdio ${uri}: only FIFO paths and file:// are supported`);
+  throw new BerthError(
+    'unimplemented',
+    `stdio ${uri}: only FIFO paths, file:// and, for all output, binary:// are known`,
+  );
 }
 
 function kindOfNamed(path: string): FileKind {
@@ -116,7 +140,7 @@ function kindOfNamed(path: string): FileKind {
 
 function openNamed(path: string, flags: number): number {
   try {
-    return open(path, flags, 0o600);
+    return open(path, flags, 0o644);
   } catch (error) {
     throw missing(error, path);
   }

@@ -112,7 +112,7 @@ describe.skipIf(process.getuid?.() !== 0)("a process's stdio through the shim", 
       code: 'failed_precondition',
       message: expect.stringContaining('/nonexistent/fifo') as string,
     });
-    await expect(shim.create({ stdout: 'binary:///bin/true' })).rejects.toMatchObject({ code: 'unimplemented' });
+    await expect(shim.create({ stdout: 'https://example.com/' })).rejects.toMatchObject({ code: 'unimplemented' });
   });
 
   it('copies a terminal, resizes it and drains it at the end', async () => {

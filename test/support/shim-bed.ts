@@ -135,18 +135,19 @@ export interface SpecOptions {
   /** Without a pid namespace of its own the container sees the machine's processes. */
   readonly hostPid?: boolean;
   readonly memoryLimit?: number;
+  readonly uid?: number;
   /** The containers that the shim is shared with. */
   readonly group?: string;
 }
 
 function specOf(
   cgroupsPath: string,
-  { args, terminal = false, hostPid = false, memoryLimit, group }: SpecOptions,
+  { args, terminal = false, hostPid = false, memoryLimit, uid = 0, group }: SpecOptions,
 ): object {
   const namespaces = ['mount', 'ipc', 'uts', 'network', ...(hostPid ? [] : ['pid'])];
   return {
     ociVersion: '1.0.2',
-    process: processOf(args, terminal),
+    process: { ...processOf(args, terminal), user: { uid, gid: uid } },
     root: { path: 'rootfs' },
     annotations: group === undefined ? {} : { 'io.kubernetes.cri.sandbox-id': group },
     mounts: [

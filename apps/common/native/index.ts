@@ -63,6 +63,7 @@ export interface Native {
   rename(from: string, to: string): void;
   unlink(path: string): void;
 
+  fchown(fd: number, uid: number, gid: number): void;
   /** A second descriptor of the same open file, close-on-exec. */
   dup(fd: number): number;
   /** pipe2(2), always close-on-exec: [read end, write end]. */
@@ -221,6 +222,7 @@ export const {
   mkdir,
   rename,
   unlink,
+  fchown,
   dup,
   pipe,
   memfd,

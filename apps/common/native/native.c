@@ -451,6 +451,14 @@ static napi_value n_unlink(napi_env env, napi_callback_info info) {
   return done(env, unlink(path), "unlink", path);
 }
 
+static napi_value n_fchown(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(fd, 0);
+  INT64(uid, 1);
+  INT64(gid, 2);
+  return done(env, fchown(fd, (uid_t)uid, (gid_t)gid), "fchown", NULL);
+}
+
 static napi_value n_dup(napi_env env, napi_callback_info info) {
   ARGS(1);
   INT(fd, 0);
@@ -1198,6 +1206,7 @@ static const struct {
     {"mkdir", n_mkdir},
     {"rename", n_rename},
     {"unlink", n_unlink},
+    {"fchown", n_fchown},
     {"dup", n_dup},
     {"pipe", n_pipe},
     {"memfd", n_memfd},
