@@ -12,7 +12,7 @@
  *   ├─ blobs           ns, digest | size, labels                  bytes: root/content/blobs/sha256/<hex>, shared
  *   ├─ ingests         id | ns, ref, expected, total, expires_at  bytes: root/content/ingest/<id>
  *   ├─ snapshots       id | ns, snapshotter, name, kind, parent → snapshots.id, labels, size, inodes
- *   │                                                             files: root/snapshots/overlayfs/<id>/{fs,work}
+ *   │                                                             files: root/snapshots/<snapshotter>/<id>/{fs,work}
  *   └─ leases          ns, id | labels
  *       └─ lease_resources        ns, lease, type, resource
  *
