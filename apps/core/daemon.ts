@@ -19,6 +19,8 @@ import { introspectionService } from './introspection/service.ts';
 import { leasesService } from './leases/service.ts';
 import { Backups } from './metadata/backups.ts';
 import { openMetadata } from './metadata/open-metadata.ts';
+import { MountManager } from './mounts/mount-manager.ts';
+import { isNeeded } from './mounts/needed.ts';
 import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
 import { monitoredContainers } from './restart/monitored.ts';
@@ -64,6 +66,13 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   started.defer(() => stores.snapshotters.close());
 
   stores.leases.releaseOwn();
+  const mounts = new MountManager({
+    directory: join(state, 'mounts'),
+    roots: [root],
+    isNeeded: (activation) => isNeeded(db, activation),
+    log,
+  });
+  stores.collector.follow(() => mounts.collect());
   const tasks = started.use(
     await openTasks({
       stateDir: state,
@@ -89,7 +98,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   );
 
   const server = new GrpcServer();
-  for (const service of services(stores, tasks, transfers, events, log)) server.add(service);
+  for (const service of services(stores, mounts, tasks, transfers, events, log)) server.add(service);
   await server.listen(address, { mode: 0o600 });
   started.defer(() => server.close(stopGraceMs));
   started.defer(() => {
@@ -118,7 +127,14 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: EventExchange, log: Logger): Service[] {
+function services(
+  stores: Stores,
+  mounts: MountManager,
+  tasks: Tasks,
+  transfers: Transfers,
+  events: EventExchange,
+  log: Logger,
+): Service[] {
   const { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, scheduler } = stores;
   const collect = () => scheduler.collect();
   return [
@@ -136,7 +152,7 @@ function services(stores: Stores, tasks: Tasks, transfers: Transfers, events: Ev
     snapshotsService(snapshotters, log),
     imagesService({ images, db, collect, log }),
     containersService(containers, log),
-    mountsService(log),
+    mountsService(mounts, log),
     tasksService(tasks.manager, log),
     sandboxStoreService(sandboxes, log),
     sandboxControllerService({ sandboxes: tasks.sandboxes, records: sandboxes, events, log }),

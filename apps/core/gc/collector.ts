@@ -36,6 +36,7 @@ export interface CollectorParts {
 export class Collector {
   readonly #parts: CollectorParts;
   #running: Promise<unknown> = Promise.resolve();
+  readonly #followers: (() => Promise<void>)[] = [];
   /** An earlier daemon may have left directories of snapshots behind. */
   #firstTime = true;
 
@@ -48,6 +49,11 @@ export class Collector {
     const result = this.#running.then(() => this.#collect());
     this.#running = result.catch(() => {});
     return result;
+  }
+
+  /** Has `work` done at the end of every collection, with what depends on things that are gone by then. */
+  follow(work: () => Promise<void>): void {
+    this.#followers.push(work);
   }
 
   /** Waits for the collection under way. */
@@ -64,6 +70,7 @@ export class Collector {
     const { bytes } = content.sweepFiles(counts.blobs + counts.ingests > 0);
     if (counts.snapshots > 0 || this.#firstTime) await snapshotters.cleanup();
     this.#firstTime = false;
+    for (const work of this.#followers) await work();
     return { ...counts, bytes, pauseMs, nextExpiry };
   }
 
