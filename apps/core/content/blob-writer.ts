@@ -132,8 +132,8 @@ export class BlobWriter implements ContentWriter {
   async commit(options: CommitOptions = {}): Promise<string> {
     this.#requireOpen();
     this.#requireIngest();
-    const digest = this.#checked(options);
     const labels = cleanLabels(options.labels);
+    const digest = this.#checked(options);
     const pin = this.#parts.pins.pin(digest);
     try {
       if (this.#file) await this.#moveInPlace(this.#file, digest);

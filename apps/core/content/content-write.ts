@@ -1,3 +1,4 @@
+import { isDigest } from '#common/digest.ts';
 import { BerthError, isCode } from '#common/errors.ts';
 import type { CallContext } from '#common/grpc/context.ts';
 import { timestampFromInstant } from '#common/timestamp.ts';
@@ -22,14 +23,16 @@ export async function* writeContent(
   if (ref === '') throw new BerthError('invalid_argument', 'the first message of a write must have a ref');
   let total = Number(first.value.total);
   let expected = first.value.expected || undefined;
-  await using writer = await content.writer(namespace, { ref, total, lease, ...(expected && { expected }) });
+  // As in containerd, a digest that nothing can have here is no mistake before the commit.
+  const known = expected?.startsWith('sha256:') && isDigest(expected);
+  await using writer = await content.writer(namespace, { ref, total, lease, ...(known && { expected }) });
   for (let next: IteratorResult<WriteContentRequest__Output> = first; !next.done; next = await iterator.next()) {
     const request = next.value;
     if (request.expected) {
       expected = request.expected;
-      await refuseExisting(content, namespace, writer, expected);
+      if (isDigest(expected)) await refuseExisting(content, namespace, writer, expected);
     }
-    total = Number(request.total) || total;
+    if (Number(request.total) > 0) total = Number(request.total);
     const { action } = request;
     if (action === 'STAT') {
       yield { action, ...progress(writer, total) };

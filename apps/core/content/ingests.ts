@@ -72,7 +72,7 @@ export class Ingests {
     return this.#locks.has(lockKey(ns, ref));
   }
 
-  /** Finds or makes the row. @throws failed_precondition when the totals differ. */
+  /** Finds or makes the row. A writer who tells another total than the one before has another blob: it starts anew. */
   begin(ns: string, ref: string, { total, expected, leased }: BeginOptions): Ingest {
     const now = timeNow();
     const expiresAt = leased ? 0 : now.epochMilliseconds + lifetimeMs;
@@ -97,25 +97,19 @@ export class Ingests {
         path: this.#pathOf(id),
       };
     }
-    if (total > 0 && present.total > 0 && total !== present.total) {
-      throw new BerthError(
-        'failed_precondition',
-        `ref "${ref}" was begun with a total of ${present.total} bytes, not ${total}: abort it first`,
-      );
-    }
-    const resumed = {
-      ...present,
-      total: total || present.total,
-      expected: expected ?? present.expected,
-    };
+    const another = total > 0 && present.total > 0 && total !== present.total;
+    if (another) rmSync(present.path, { force: true });
+    const begun = another ? { ...present, total, startedAt: now } : present;
     this.#db.run(
-      'UPDATE ingests SET total = ?, expected = ?, expires_at = ? WHERE id = ?',
-      resumed.total,
-      resumed.expected ?? null,
+      'UPDATE ingests SET total = ?, expected = ?, started_at = ?, expires_at = ? WHERE id = ?',
+      begun.total,
+      expected ?? present.expected ?? null,
+      timeToColumn(begun.startedAt),
       expiresAt,
-      present.id,
+      begun.id,
     );
-    return resumed;
+    // What an earlier writer expected is no promise of this one, though the row goes on naming it.
+    return { ...begun, expected };
   }
 
   /** @throws not_found */
@@ -126,17 +120,21 @@ export class Ingests {
   }
 
   status(ns: string, ref: string): IngestStatus {
-    return statusOf(this.require(ns, ref));
+    const status = statusOf(this.require(ns, ref));
+    if (status === undefined)
+      throw new BerthError('not_found', `ref "${ref}" not found: nothing was written to it yet`);
+    return status;
   }
 
   list(ns: string): IngestStatus[] {
     const rows = this.#db.all<Row>('SELECT * FROM ingests WHERE ns = ? ORDER BY ref', ns);
-    return recordsOf(
+    const statuses = recordsOf(
       this.#db,
       rows,
       (row) => statusOf(this.#ingestOf(row)),
       ({ ref }) => `write "${ref}"`,
     );
+    return statuses.filter((status) => status !== undefined);
   }
 
   /** Forgets the ingest, its leases too, and deletes its bytes. A writer that has it open can't commit it any more. */
@@ -181,13 +179,15 @@ export function forgetIngest(db: Database, { id, ns, ref }: Ingest): void {
   db.run("DELETE FROM lease_resources WHERE ns = ? AND type = 'ingests' AND resource = ?", ns, ref);
 }
 
-function statusOf({ ref, startedAt, total, expected, path }: Ingest): IngestStatus {
+/** undefined while the ingest has no file of its own, because it stands for a blob that another namespace has. */
+function statusOf({ ref, startedAt, total, expected, path }: Ingest): IngestStatus | undefined {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  if (stat === undefined) return undefined;
   return {
     ref,
     startedAt,
-    updatedAt: stat === undefined ? startedAt : Temporal.Instant.fromEpochNanoseconds(stat.mtimeNs),
-    offset: Number(stat?.size ?? 0),
+    updatedAt: Temporal.Instant.fromEpochNanoseconds(stat.mtimeNs),
+    offset: Number(stat.size),
     total,
     expected,
   };

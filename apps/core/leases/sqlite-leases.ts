@@ -67,9 +67,9 @@ export class SqliteLeaseStore implements LeaseStore {
   }
 
   addResource(ns: string, id: string, resource: LeaseResource): void {
-    validateResource(resource);
     this.#db.tx(() => {
       this.#require(ns, id);
+      validateResource(resource);
       this.#db.run(
         'INSERT INTO lease_resources (ns, lease, type, resource) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
         ns,
@@ -81,9 +81,9 @@ export class SqliteLeaseStore implements LeaseStore {
   }
 
   deleteResource(ns: string, id: string, resource: LeaseResource): void {
-    validateResource(resource);
     this.#db.tx(() => {
       this.#require(ns, id);
+      validateResource(resource);
       this.#db.run(
         'DELETE FROM lease_resources WHERE ns = ? AND lease = ? AND type = ? AND resource = ?',
         ns,
@@ -159,6 +159,7 @@ function leaseOf({ id, labels, created_at }: Row): Lease {
 
 /** The types of containerd's lease manager: `content`, `ingests`, `images`, `snapshots/<snapshotter>`. */
 function validateResource({ type, id }: LeaseResource): void {
+  if (id === '') throw new BerthError('invalid_argument', `resource of type "${type}" has no id`);
   const [kind, ...rest] = type.split('/');
   switch (kind) {
     case 'content':

@@ -54,6 +54,12 @@ export class SqliteNamespaceStore implements NamespaceStore {
   }
 
   update(name: string, labels: Labels, fieldpaths?: readonly string[]): Namespace {
+    if (fieldpaths?.includes('labels')) {
+      throw new BerthError(
+        'invalid_argument',
+        `cannot update "labels" of namespace "${name}": name each as labels.<key>`,
+      );
+    }
     return this.#db.tx(() => {
       const updated = updateLabels(this.get(name).labels, labels, fieldpaths, `namespace "${name}"`);
       this.#db.run('UPDATE namespaces SET labels = ? WHERE name = ?', labelsToColumn(updated), name);

@@ -15,8 +15,8 @@ export interface NamespaceStore {
   /** @throws already_exists; invalid_argument for a bad name or label. */
   create(name: string, labels?: Labels): Namespace;
   /**
-   * Replaces what `fieldpaths` names, `labels` or `labels.<key>` (an empty value removes the key); all labels when there
-   * are none.
+   * Replaces what `fieldpaths` names, each as `labels.<key>` (an empty value removes the key); all labels when there are
+   * none.
    * @throws not_found; invalid_argument for any other path.
    */
   update(name: string, labels: Labels, fieldpaths?: readonly string[]): Namespace;

@@ -47,7 +47,7 @@ export function snapshotsService(snapshotters: Snapshotters, log: Logger): Servi
         return { info: infoToWire(snapshotters.named(snapshotter).stat(namespace, key)) };
       },
       update({ snapshotter, info, updateMask }, { namespace }) {
-        if (!info) throw new BerthError('invalid_argument', 'snapshot info is missing from the request');
+        if (!info?.name) throw new BerthError('invalid_argument', 'the name of the snapshot to update is missing');
         const updated = snapshotters.named(snapshotter).update(namespace, info.name, info.labels, updateMask?.paths);
         return { info: infoToWire(updated) };
       },

@@ -170,12 +170,19 @@ describe('a write', () => {
     expect(await writer.commit()).toBe(digestOf(Buffer.from('hello')));
   });
 
-  it('cannot begin with another total than before', async () => {
-    await (await stores.content.writer('n', { ref: 'r', total: 5 })).close();
-    await expect(stores.content.writer('n', { ref: 'r', total: 6 })).rejects.toMatchObject({
-      code: 'failed_precondition',
-    });
-    await using _writer = await stores.content.writer('n', { ref: 'r' });
+  it('begins anew when it is begun with another total than before', async () => {
+    const first = await stores.content.writer('n', { ref: 'r', total: 5 });
+    await first.write(Buffer.from('12345'));
+    await first.close();
+    await using second = await stores.content.writer('n', { ref: 'r', total: 6 });
+    expect(second.status).toMatchObject({ offset: 0, total: 6 });
+  });
+
+  it('is not bound by the digest that an earlier writer expected', async () => {
+    await (await stores.content.writer('n', { ref: 'r', expected: digestOf(Buffer.from('other')) })).close();
+    const second = await stores.content.writer('n', { ref: 'r' });
+    await second.write(Buffer.from('data'));
+    expect(await second.commit()).toBe(digestOf(Buffer.from('data')));
   });
 
   it('is unnecessary for a blob that the namespace has: it joins the lease', async () => {

@@ -49,6 +49,7 @@ describe('a lease', () => {
   it.each([
     [{ type: 'content', id: 'latest' }, 'invalid_argument'],
     [{ type: 'content/x', id: digest }, 'invalid_argument'],
+    [{ type: 'ingests', id: '' }, 'invalid_argument'],
     [{ type: 'snapshots', id: 'key' }, 'invalid_argument'],
     [{ type: 'tasks', id: 'id' }, 'unimplemented'],
   ])('refuses the resource %j', (resource, code) => {
@@ -57,8 +58,14 @@ describe('a lease', () => {
   });
 
   it('must be there to hold something', () => {
-    const resource = { type: 'ingests', id: 'ref' };
-    expect(() => stores.leases.addResource('n', 'l', resource)).toThrow(expect.objectContaining({ code: 'not_found' }));
+    for (const resource of [
+      { type: 'ingests', id: 'ref' },
+      { type: 'nonsense', id: '' },
+    ]) {
+      expect(() => stores.leases.addResource('n', 'l', resource)).toThrow(
+        expect.objectContaining({ code: 'not_found' }),
+      );
+    }
     expect(() => stores.leases.resources('n', 'l')).toThrow(expect.objectContaining({ code: 'not_found' }));
   });
 

@@ -36,9 +36,11 @@ describe('a namespace', () => {
     expect(stores.namespaces.get('n').labels).toEqual({ 'a.b/c': '2' });
     stores.namespaces.update('n', { new: 'all' });
     expect(stores.namespaces.get('n').labels).toEqual({ new: 'all' });
-    expect(() => stores.namespaces.update('n', {}, ['name'])).toThrow(
-      expect.objectContaining({ code: 'invalid_argument' }),
-    );
+    for (const path of ['name', 'labels']) {
+      expect(() => stores.namespaces.update('n', {}, [path])).toThrow(
+        expect.objectContaining({ code: 'invalid_argument' }),
+      );
+    }
   });
 
   it('comes to be with the first thing written into it', () => {
