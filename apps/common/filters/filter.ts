@@ -87,8 +87,10 @@ function makeSelector(input: string, fieldpath: string[], operator: string, oper
 }
 
 function compile(input: string, source: string, at: number): RegExp {
+  // Go writes flags for a whole expression at its beginning.
+  const [, flags = '', rest = source] = /^\(\?([ims]+)\)(.*)$/s.exec(source) ?? [];
   try {
-    return new RegExp(source);
+    return new RegExp(rest.replaceAll('(?P<', '(?<'), flags);
   } catch (error) {
     throw filterError(input, at, messageOf(error));
   }

@@ -22,6 +22,7 @@ describe('a filter', () => {
     [['labels.missing!=x']],
     [['name!=bar']],
     [['name~=^f']],
+    [['name~=(?i)^FO']],
     [['name~=/^f.o$/']],
     [['labels."io.cri-containerd.kind"~=|sand/?box|']],
     [['labels.quote=="a\\"b"']],
