@@ -1,4 +1,5 @@
 import { BerthError } from './errors.ts';
+import { commonFolder, mapMount, splitIdMap, withMappedLayers } from './mount-idmapped.ts';
 import { MS, mount } from './native/index.ts';
 
 /** One mount as it travels in containerd's API (`containerd.types.Mount`). */
@@ -67,9 +68,6 @@ export function parseOptions(fstype: string, options: readonly string[]): MountC
   let kind = 0;
   const data: string[] = [];
   for (const option of options) {
-    if (/^(?:uidmap|gidmap)=/.test(option)) {
-      throw new BerthError('unimplemented', `mount option ${option}: id-mapped root file systems aren't supported`);
-    }
     const flag = flags[option];
     if (flag !== undefined) set = (set | (flag.set ?? 0)) & ~(flag.clear ?? 0);
     else if (propagation[option] !== undefined) kind |= propagation[option];
@@ -97,31 +95,30 @@ function shorten(options: readonly string[]): { data: string; cwd: string } {
   return { data, cwd };
 }
 
-function commonFolder(paths: readonly string[]): string {
-  let folder = folderOf(paths[0] ?? '/');
-  while (folder !== '/' && !paths.every((path) => path.startsWith(`${folder}/`))) folder = folderOf(folder);
-  return folder;
-}
-
-/** Makes one mount on `root`, or below it where it has a target. @throws BerthError `invalid_argument` for one outside */
+/**
+ * Makes one mount on `root`, or below it where it has a target; with `uidmap=` and `gidmap=` an id-mapped one.
+ * @throws BerthError `invalid_argument` for one outside, and for maps that are none
+ */
 export function mountOn({ type, source, target, options }: FsMount, root: string): void {
   const path = target === '' || target === '/' ? root : `${root}/${target}`;
   if (target.split('/').includes('..')) {
     throw new BerthError('invalid_argument', `mount target ${target} leaves the root file system`);
   }
-  const call = parseOptions(type, options);
-  const bind = (call.flags & MS.BIND) !== 0;
-  if (bind) {
-    // Other flags of a bind mount take effect with a remount only (mount(2), "Creating a bind mount").
-    mount(source, path, null, call.flags & (MS.BIND | MS.REC), null);
-    const rest = call.flags & ~MS.REC;
-    if (rest !== MS.BIND) mount(null, path, null, rest | MS.REMOUNT, null);
-  } else {
-    mount(source, path, type, call.flags, call.data === '' ? null : call.data, call.cwd);
-  }
-  if (call.propagation !== 0) mount(null, path, null, call.propagation, null);
+  const { idMap, rest } = splitIdMap(options);
+  if (idMap === undefined) mountAt(path, type, source, rest);
+  else if (type === 'overlay') withMappedLayers(rest, idMap, root, (mapped) => mountAt(path, type, source, mapped));
+  else mountAt(path, type, source, rest, () => mapMount(path, idMap));
 }
 
-function folderOf(path: string): string {
-  return path.slice(0, Math.max(1, path.lastIndexOf('/')));
+/** `mounted` is called before the mount gets its last flags. */
+function mountAt(path: string, type: string, source: string, options: readonly string[], mounted?: () => void): void {
+  const call = parseOptions(type, options);
+  const bind = (call.flags & MS.BIND) !== 0;
+  if (bind) mount(source, path, null, call.flags & (MS.BIND | MS.REC), null);
+  else mount(source, path, type, call.flags, call.data === '' ? null : call.data, call.cwd);
+  mounted?.();
+  // Other flags of a bind mount take effect with a remount only (mount(2), "Creating a bind mount").
+  const rest = call.flags & ~MS.REC;
+  if (bind && rest !== MS.BIND) mount(null, path, null, rest | MS.REMOUNT, null);
+  if (call.propagation !== 0) mount(null, path, null, call.propagation, null);
 }

@@ -1,5 +1,6 @@
 import { BerthError } from '#common/errors.ts';
 import { type FsMount, mountOn } from '#common/mount.ts';
+import { removeView } from '#common/mount-idmapped.ts';
 import { MNT, umount } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
 
@@ -18,6 +19,7 @@ export function mountRootfs(mounts: readonly RootfsMount[], rootfs: string): voi
 
 /** Unmounts what is on `rootfs`, layer by layer; a busy mount is detached. Nothing mounted is no error. */
 export function unmountRootfs(rootfs: string): void {
+  removeView(rootfs);
   for (;;) {
     try {
       umount(rootfs, MNT.UMOUNT_NOFOLLOW);

@@ -136,15 +136,23 @@ export interface SpecOptions {
   readonly hostPid?: boolean;
   readonly memoryLimit?: number;
   readonly uid?: number;
+  /** In a user namespace whose root this is; 65536 ids from there on. */
+  readonly userNamespace?: number;
   /** The containers that the shim is shared with. */
   readonly group?: string;
 }
 
-function specOf(
-  cgroupsPath: string,
-  { args, terminal = false, hostPid = false, memoryLimit, uid = 0, group }: SpecOptions,
-): object {
-  const namespaces = ['mount', 'ipc', 'uts', 'network', ...(hostPid ? [] : ['pid'])];
+function specOf(cgroupsPath: string, spec: SpecOptions): object {
+  const { args, terminal = false, hostPid = false, memoryLimit, uid = 0, userNamespace, group } = spec;
+  const mappings = [{ containerID: 0, hostID: userNamespace, size: 65_536 }];
+  const namespaces = [
+    'mount',
+    'ipc',
+    'uts',
+    'network',
+    ...(hostPid ? [] : ['pid']),
+    ...(userNamespace === undefined ? [] : ['user']),
+  ];
   return {
     ociVersion: '1.0.2',
     process: { ...processOf(args, terminal), user: { uid, gid: uid } },
@@ -158,6 +166,7 @@ function specOf(
     linux: {
       cgroupsPath,
       namespaces: namespaces.map((type) => ({ type })),
+      ...(userNamespace === undefined ? {} : { uidMappings: mappings, gidMappings: mappings }),
       resources: memoryLimit === undefined ? {} : { memory: { limit: memoryLimit } },
     },
   };

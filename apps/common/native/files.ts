@@ -3,7 +3,7 @@
  * files that a kernel makes up they take longer than the reading.
  */
 import { hasErrno } from '../node-error.ts';
-import { close, fileMode, mkdir, O, open, readAll, rename, S, unlink, writeAll } from './index.ts';
+import { close, fileMode, mkdir, O, open, readAll, rename, rmdir, S, unlink, writeAll } from './index.ts';
 
 export type FileKind = 'fifo' | 'folder' | 'file' | 'other';
 
@@ -56,6 +56,15 @@ export function writeTextAtomic(path: string, text: string): void {
 export function removeFile(path: string): void {
   try {
     unlink(path);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
+  }
+}
+
+/** An empty folder; nothing to remove is no error. */
+export function removeFolder(path: string): void {
+  try {
+    rmdir(path);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
   }

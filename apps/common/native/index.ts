@@ -62,6 +62,7 @@ export interface Native {
   mkdir(path: string, mode: number): void;
   rename(from: string, to: string): void;
   unlink(path: string): void;
+  rmdir(path: string): void;
 
   fchown(fd: number, uid: number, gid: number): void;
   /** A second descriptor of the same open file, close-on-exec. */
@@ -118,8 +119,10 @@ export interface Native {
     cwd?: string | null,
   ): void;
   umount(target: string, flags: number): void;
-  /** A bind mount whose ids are mapped by the user namespace behind `userns`. */
-  bindIdmapped(source: string, target: string, userns: number): void;
+  /** A bind mount, with the mounts below it, whose ids are mapped by the user namespace behind `userns`. */
+  bindIdmapped(source: string, target: string, userns: number, readOnly: boolean): void;
+  /** A new user namespace with these maps (user_namespaces(7): lines of `inside outside count`), as a descriptor. */
+  userNamespace(uidMap: string, gidMap: string): number;
 
   /**
    * A new network namespace with `lo` up, pinned at `path` (a file it creates; EEXIST if there is one).
@@ -222,6 +225,7 @@ export const {
   mkdir,
   rename,
   unlink,
+  rmdir,
   fchown,
   dup,
   pipe,
@@ -246,6 +250,7 @@ export const {
   mount,
   umount,
   bindIdmapped,
+  userNamespace,
   netnsCreate,
   netnsDelete,
   tiocswinsz,

@@ -451,6 +451,12 @@ static napi_value n_unlink(napi_env env, napi_callback_info info) {
   return done(env, unlink(path), "unlink", path);
 }
 
+static napi_value n_rmdir(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  STRING(path, 0);
+  return done(env, rmdir(path), "rmdir", path);
+}
+
 static napi_value n_fchown(napi_env env, napi_callback_info info) {
   ARGS(3);
   INT(fd, 0);
@@ -683,15 +689,18 @@ static napi_value n_umount(napi_env env, napi_callback_info info) {
 }
 
 static napi_value n_bind_idmapped(napi_env env, napi_callback_info info) {
-  ARGS(3);
+  ARGS(4);
   STRING(source, 0);
   STRING(target, 1);
   INT(userns, 2);
-  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns};
-  int tree = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  BOOL(read_only, 3);
+  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP | (read_only ? MOUNT_ATTR_RDONLY : 0),
+                                  .propagation = MS_PRIVATE,
+                                  .userns_fd = (uint64_t)userns};
+  int tree = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
   if (tree < 0) return fail(env, "open_tree", source);
   const char *step = "mount_setattr", *path = source;
-  int rc = mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes);
+  int rc = mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes);
   if (rc == 0) {
     step = "move_mount", path = target;
     rc = move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
@@ -699,6 +708,43 @@ static napi_value n_bind_idmapped(napi_env env, napi_callback_info info) {
   int err = errno;
   close(tree);
   return rc < 0 ? fail_with(env, err, step, path) : undefined(env);
+}
+
+static bool write_map(pid_t pid, const char *name, const char *map) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool ok = write(fd, map, strlen(map)) == (ssize_t)strlen(map);
+  int err = errno;
+  close(fd);
+  errno = err;
+  return ok;
+}
+
+/* A namespace lives as long as somebody is in it or holds it: a child is in it until we hold it. */
+static napi_value n_user_namespace(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(uid_map, 0);
+  STRING(gid_map, 1);
+  /* Without an exit signal, nobody who collects children is told of it. */
+  pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER, NULL, NULL, NULL, NULL);
+  if (pid < 0) return fail(env, "clone", NULL);
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    for (;;) poll(NULL, 0, -1);
+  }
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
+  const char *step = "uid_map";
+  int fd = -1;
+  if (write_map(pid, "uid_map", uid_map) && (step = "gid_map", write_map(pid, "gid_map", gid_map)))
+    step = "open", fd = open(path, O_RDONLY | O_CLOEXEC);
+  int err = errno;
+  kill(pid, SIGKILL);
+  while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR) {
+  }
+  return fd < 0 ? fail_with(env, err, step, NULL) : number(env, fd);
 }
 
 /* ---- threads ---- */
@@ -1206,6 +1252,7 @@ static const struct {
     {"mkdir", n_mkdir},
     {"rename", n_rename},
     {"unlink", n_unlink},
+    {"rmdir", n_rmdir},
     {"fchown", n_fchown},
     {"dup", n_dup},
     {"pipe", n_pipe},
@@ -1230,6 +1277,7 @@ static const struct {
     {"mount", n_mount},
     {"umount", n_umount},
     {"bindIdmapped", n_bind_idmapped},
+    {"userNamespace", n_user_namespace},
     {"netnsCreate", n_netns_create},
     {"netnsDelete", n_netns_delete},
     {"tiocswinsz", n_tiocswinsz},

@@ -29,11 +29,8 @@ describe('options of a rootfs mount', () => {
     expect(call.data.length).toBeLessThan(4096);
   });
 
-  it('too many layers for any form are refused, and so is what is not supported', () => {
+  it('too many layers for any form are refused', () => {
     const layers = Array.from({ length: 1000 }, (_, n) => `/var/lib/berth/${n}/fs`);
     expect(() => parseOptions('overlay', [`lowerdir=${layers.join(':')}`])).toThrow('1000 layers');
-    expect(() => parseOptions('overlay', ['uidmap=0:1000:1'])).toThrow(
-      expect.objectContaining({ code: 'unimplemented' }),
-    );
   });
 });

@@ -7,6 +7,7 @@ describe('runtime options of Create', () => {
     expect(runtimeOptions(null, 'k8s.io')).toEqual({
       runtime: { binary: 'runc', root: '/run/containerd/runc/k8s.io', systemdCgroup: false },
       flags: { noPivotRoot: false, noNewKeyring: false },
+      owner: { uid: 0, gid: 0 },
     });
   });
 
