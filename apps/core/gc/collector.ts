@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { EventPublisher } from '../events/events.ts';
 import type { Database } from '../metadata/database.ts';
-import { ResourceGraph } from './resource-graph.ts';
+import { type Collectible, ResourceGraph } from './resource-graph.ts';
 
 /** What a collection took away. */
 export interface Collected {
@@ -27,6 +27,10 @@ export interface CollectorParts {
   };
   readonly snapshotters: { cleanup(): Promise<void> };
 }
+
+const tables = { image: 'images', content: 'blobs', snapshot: 'snapshots', ingest: 'ingests' } as const;
+const imageDelete = 'containerd.services.images.v1.ImageDelete';
+const snapshotRemove = 'containerd.events.SnapshotRemove';
 
 /**
  * Deletes what nothing needs: marks from leases, images, containers and labels, sweeps rows in the same transaction,
@@ -75,64 +79,31 @@ export class Collector {
   }
 
   #sweepRows() {
-    const graph = new ResourceGraph(this.#parts.db, Date.now());
-    const alive = graph.alive();
-    const counts = {
-      images: this.#sweepImages((ns, name) => alive.has('image', ns, name)),
-      blobs: this.#sweepBlobs((ns, digest) => alive.has('content', ns, digest)),
-      snapshots: this.#sweepSnapshots((ns, key) => alive.has('snapshot', ns, key)),
-      ingests: this.#sweepIngests((ns, ref) => alive.has('ingest', ns, ref)),
-      leases: graph.expiredLeases.length,
-    };
-    for (const { ns, id } of graph.expiredLeases) {
-      this.#parts.db.run('DELETE FROM leases WHERE ns = ? AND id = ?', ns, id);
+    const { db, content } = this.#parts;
+    const graph = new ResourceGraph(db, Date.now());
+    const counts = { images: 0, blobs: 0, snapshots: 0, ingests: 0, leases: graph.expiredLeases.length };
+    for (const garbage of graph.garbage()) {
+      const { type, ns, id, row } = garbage;
+      if (type === 'ingest' && content.isBeingWritten(ns, id)) continue;
+      const table = tables[type];
+      db.run(`DELETE FROM ${table} WHERE rowid = ?`, row);
+      counts[table]++;
+      this.#announce(garbage);
     }
+    for (const { ns, id } of graph.expiredLeases) db.run('DELETE FROM leases WHERE ns = ? AND id = ?', ns, id);
     return { counts, nextExpiry: graph.nextExpiry };
   }
 
-  #sweepImages(isAlive: (ns: string, name: string) => boolean): number {
-    const { db } = this.#parts;
-    const rows = db.all<{ ns: string; name: string }>('SELECT ns, name FROM images');
-    const dead = rows.filter(({ ns, name }) => !isAlive(ns, name));
-    for (const { ns, name } of dead) {
-      db.run('DELETE FROM images WHERE ns = ? AND name = ?', ns, name);
-      this.#announce(ns, '/images/delete', 'containerd.services.images.v1.ImageDelete', { name });
+  /** Of content nothing is told, as in containerd. */
+  #announce({ type, ns, id }: Collectible): void {
+    const { db, events } = this.#parts;
+    if (type === 'image') {
+      const image = { name: id };
+      db.afterCommit(() => events.publishTyped(ns, '/images/delete', imageDelete, image));
+    } else if (type === 'snapshot') {
+      const at = id.indexOf('/');
+      const snapshot = { snapshotter: id.slice(0, at), key: id.slice(at + 1) };
+      db.afterCommit(() => events.publishTyped(ns, '/snapshot/remove', snapshotRemove, snapshot));
     }
-    return dead.length;
-  }
-
-  /** Unannounced, as in containerd. */
-  #sweepBlobs(isAlive: (ns: string, digest: string) => boolean): number {
-    const { db } = this.#parts;
-    const rows = db.all<{ ns: string; digest: string }>('SELECT ns, digest FROM blobs');
-    const dead = rows.filter(({ ns, digest }) => !isAlive(ns, digest));
-    for (const { ns, digest } of dead) db.run('DELETE FROM blobs WHERE ns = ? AND digest = ?', ns, digest);
-    return dead.length;
-  }
-
-  #sweepIngests(isAlive: (ns: string, ref: string) => boolean): number {
-    const { db, content } = this.#parts;
-    const rows = db.all<{ id: number; ns: string; ref: string }>('SELECT id, ns, ref FROM ingests');
-    const dead = rows.filter(({ ns, ref }) => !isAlive(ns, ref) && !content.isBeingWritten(ns, ref));
-    for (const { id } of dead) db.run('DELETE FROM ingests WHERE id = ?', id);
-    return dead.length;
-  }
-
-  /** A child's id is higher than its parent's: leaves go first. */
-  #sweepSnapshots(isAlive: (ns: string, key: string) => boolean): number {
-    const { db } = this.#parts;
-    const rows = db.all<{ id: number; ns: string; snapshotter: string; key: string }>(
-      'SELECT id, ns, snapshotter, name AS key FROM snapshots ORDER BY id DESC',
-    );
-    const dead = rows.filter(({ ns, snapshotter, key }) => !isAlive(ns, `${snapshotter}/${key}`));
-    for (const { id, ns, snapshotter, key } of dead) {
-      db.run('DELETE FROM snapshots WHERE id = ?', id);
-      this.#announce(ns, '/snapshot/remove', 'containerd.events.SnapshotRemove', { key, snapshotter });
-    }
-    return dead.length;
-  }
-
-  #announce(...event: Parameters<EventPublisher['publishTyped']>): void {
-    this.#parts.db.afterCommit(() => this.#parts.events.publishTyped(...event));
   }
 }

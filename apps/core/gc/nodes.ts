@@ -1,5 +1,7 @@
+export type CollectibleType = 'content' | 'snapshot' | 'image' | 'ingest';
+
 /** What the collector knows by type; a container is always a root and never collected. */
-export type NodeType = 'content' | 'snapshot' | 'image' | 'container' | 'ingest' | FlatType;
+export type NodeType = CollectibleType | 'container' | FlatType;
 
 /** The same resources as a flat lease holds them: what they are made of counts, what their labels name doesn't. */
 type FlatType = 'content-flat' | 'snapshot-flat' | 'image-flat';

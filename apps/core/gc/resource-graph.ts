@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import type { Database } from '../metadata/database.ts';
 import { labelsFromColumn } from '../metadata/labels.ts';
 import { type Condition, type LabelReferences, labelReferences } from './label-references.ts';
-import { type Node, type NodeType, node, reachable } from './nodes.ts';
+import { type CollectibleType, type Node, node, reachable } from './nodes.ts';
 
 interface Labelled {
   readonly ns: string;
@@ -10,12 +10,27 @@ interface Labelled {
   readonly labels: string;
 }
 
+/** Something that is collected when nothing needs it. */
+export interface Collectible {
+  readonly type: CollectibleType;
+  readonly ns: string;
+  readonly id: string;
+  /** The rowid of its record. */
+  readonly row: number;
+}
+
+/** The column, spared where it can't have a say: text of labels is long, and few of them are the collector's. */
+const labels = (table: string): string =>
+  `CASE WHEN instr(${table}.labels, 'containerd.io/gc.') > 0 OR NOT json_valid(${table}.labels)
+   THEN ${table}.labels ELSE '{}' END AS labels`;
+
 /** The references between all resources of a database, as they are in one moment. */
 export class ResourceGraph {
   readonly #db: Database;
   readonly #now: number;
   readonly #roots = new Set<Node>();
   readonly #references = new Map<Node, Node[]>();
+  readonly #collectible: Collectible[] = [];
   readonly #conditions: { readonly from: Node; readonly condition: Condition }[] = [];
   /** When snapshots were last used. */
   readonly #usedAt = new Map<Node, readonly number[]>();
@@ -35,16 +50,16 @@ export class ResourceGraph {
     this.#readContainers();
     this.#readSandboxes();
     this.#weighConditions();
-    for (const ns of this.#kept) this.#keepAll(ns);
   }
 
-  /** Every resource that something needs. */
-  alive(): { has(type: 'content' | 'snapshot' | 'image' | 'ingest', ns: string, id: string): boolean } {
+  /** Every resource that nothing needs, in an order in which it can be deleted: snapshots before their parents. */
+  garbage(): Collectible[] {
     const alive = reachable(this.#roots, (from) => this.#references.get(from) ?? []);
-    return {
-      has: (type, ns, id) =>
-        alive.has(node(type, ns, id)) || (type !== 'ingest' && alive.has(node(`${type}-flat`, ns, id))),
-    };
+    const isAlive = ({ type, ns, id }: Collectible): boolean =>
+      this.#kept.has(ns) ||
+      alive.has(node(type, ns, id)) ||
+      (type !== 'ingest' && alive.has(node(`${type}-flat`, ns, id)));
+    return this.#collectible.filter((resource) => !isAlive(resource));
   }
 
   get expiredLeases(): readonly { readonly ns: string; readonly id: string }[] {
@@ -74,9 +89,12 @@ export class ResourceGraph {
 
   /** Without a time an image stays for ever; with one it stays until then. */
   #readImages(): void {
-    const rows = this.#db.all<Labelled & { digest: string }>('SELECT ns, name AS id, labels, digest FROM images');
+    const rows = this.#db.all<Labelled & { row: number; digest: string }>(
+      `SELECT rowid AS row, ns, name AS id, ${labels('images')}, digest FROM images`,
+    );
     for (const row of rows) {
       const image = node('image', row.ns, row.id);
+      this.#collectible.push({ type: 'image', ns: row.ns, id: row.id, row: row.row });
       const meaning = this.#readLabels(image, row);
       this.#readConditions(image, meaning);
       this.#refer(image, node('content', row.ns, row.digest));
@@ -86,30 +104,42 @@ export class ResourceGraph {
   }
 
   #readContent(): void {
-    for (const row of this.#db.all<Labelled>('SELECT ns, digest AS id, labels FROM blobs')) {
+    const blobs = this.#db.all<Labelled & { row: number }>(
+      `SELECT rowid AS row, ns, digest AS id, ${labels('blobs')} FROM blobs`,
+    );
+    for (const row of blobs) {
       const content = node('content', row.ns, row.id);
+      this.#collectible.push({ type: 'content', ns: row.ns, id: row.id, row: row.row });
       const meaning = this.#readLabels(content, row);
       this.#readConditions(content, meaning);
       if (meaning.root) this.#roots.add(content);
     }
-    const ingests = this.#db.all<{ ns: string; ref: string; expected: string | null; expires_at: number }>(
-      'SELECT ns, ref, expected, expires_at FROM ingests',
-    );
-    for (const { ns, ref, expected, expires_at } of ingests) {
-      const ingest = node('ingest', ns, ref);
+    const ingests = this.#db.all<{
+      row: number;
+      ns: string;
+      id: string;
+      expected: string | null;
+      expires_at: number;
+    }>('SELECT id AS row, ns, ref AS id, expected, expires_at FROM ingests');
+    for (const { row, ns, id, expected, expires_at } of ingests) {
+      const ingest = node('ingest', ns, id);
+      this.#collectible.push({ type: 'ingest', ns, id, row });
       if (expected !== null) this.#refer(ingest, node('content', ns, expected));
       // A leased one expires at the beginning of time: only the lease holds it.
       if (expires_at !== 0 && !this.#hasPassed(expires_at)) this.#roots.add(ingest);
     }
   }
 
+  /** A child's row has a higher id than its parent's. */
   #readSnapshots(): void {
-    const rows = this.#db.all<Labelled & { parent: string | null }>(
-      `SELECT s.ns, s.snapshotter || '/' || s.name AS id, s.labels, p.snapshotter || '/' || p.name AS parent
-       FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent`,
+    const rows = this.#db.all<Labelled & { row: number; parent: string | null }>(
+      `SELECT s.id AS row, s.ns, s.snapshotter || '/' || s.name AS id, ${labels('s')},
+         p.snapshotter || '/' || p.name AS parent
+       FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent ORDER BY s.id DESC`,
     );
     for (const row of rows) {
       const snapshot = node('snapshot', row.ns, row.id);
+      this.#collectible.push({ type: 'snapshot', ns: row.ns, id: row.id, row: row.row });
       const { root, usedAt } = this.#readLabels(snapshot, row);
       if (root) this.#roots.add(snapshot);
       if (usedAt.length > 0) this.#usedAt.set(snapshot, usedAt);
@@ -121,7 +151,7 @@ export class ResourceGraph {
 
   #readContainers(): void {
     const rows = this.#db.all<Labelled & { snapshotter: string; snapshot_key: string }>(
-      'SELECT ns, id, labels, snapshotter, snapshot_key FROM containers',
+      `SELECT ns, id, ${labels('containers')}, snapshotter, snapshot_key FROM containers`,
     );
     for (const row of rows) {
       const container = node('container', row.ns, row.id);
@@ -176,16 +206,6 @@ export class ResourceGraph {
         if (operator === '<') this.#expires(time + ageMs);
       }
     }
-  }
-
-  #keepAll(ns: string): void {
-    const all = this.#db.all<{ type: NodeType; id: string }>(
-      `SELECT 'image' AS type, name AS id FROM images WHERE ns = ?1
-       UNION ALL SELECT 'content', digest FROM blobs WHERE ns = ?1
-       UNION ALL SELECT 'snapshot', snapshotter || '/' || name FROM snapshots WHERE ns = ?1`,
-      ns,
-    );
-    for (const { type, id } of all) this.#roots.add(node(type, ns, id));
   }
 
   #refer(from: Node, to: Node): void {
