@@ -83,6 +83,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
       containers: stores.containers,
       sandboxes: stores.sandboxes,
       snapshotter: (name) => stores.snapshotters.named(name),
+      mounts,
       events,
       log,
     }),

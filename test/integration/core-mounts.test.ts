@@ -2,6 +2,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
+import { busyboxImage } from '../support/busybox-image.ts';
+import { importImage } from '../support/client-route.ts';
+import { createContainer, removeContainer } from '../support/container.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();
@@ -192,4 +195,36 @@ describe('activations', () => {
     await waitFor('the first collection', () => !existsSync(join(directory(), '77')));
     expect(mountedPoints()).toEqual(info?.active.map(({ mountPoint }) => mountPoint));
   });
+});
+
+test('a task gets its root file system out of activated mounts, which go with it', async () => {
+  const { clients, dir } = suite;
+  const chain = await importImage(clients, busyboxImage(), 'docker.io/library/busybox:latest');
+  const { mounts: view } = await clients.snapshots.view({ snapshotter: 'overlayfs', key: 'view', parent: chain });
+  const upper = join(dir, 'upper');
+  for (const name of ['fs', 'work']) mkdirSync(join(upper, name), { recursive: true });
+  await createContainer(suite, { id: 'mounted', chain, args: ['sh', '-c', 'echo written > /made'] });
+  const layers = ['lowerdir={{ mount 0 }}', 'upperdir={{ mount 1 }}/fs', 'workdir={{ mount 1 }}/work'];
+  const rootfs = [
+    ...view,
+    { type: 'bind', source: upper, options: ['rbind', 'rw'] },
+    { type: 'format/overlay', source: 'overlay', options: layers },
+  ];
+  await clients.tasks.create({ containerId: 'mounted', rootfs });
+  const { info } = await clients.mounts.info({ name: 'mounted' });
+  expect(info?.active).toHaveLength(2);
+  expect(info?.labels).toEqual({ 'containerd.io/gc.bref.container': 'mounted' });
+  const exit = clients.tasks.wait({ containerId: 'mounted' });
+  await clients.tasks.start({ containerId: 'mounted' });
+  expect(await exit).toMatchObject({ exitStatus: 0 });
+  await clients.tasks.delete({ containerId: 'mounted' });
+  await expect(clients.mounts.info({ name: 'mounted' })).rejects.toMatchObject({ code: 'not_found' });
+  expect(mountedPoints()).toEqual([]);
+  expect(readFileSync(join(upper, 'fs/made'), 'utf8')).toBe('written\n');
+
+  const mkfs = [{ type: 'mkfs/ext4', source: '/dev/null', options: [] }];
+  await expect(clients.tasks.create({ containerId: 'mounted', rootfs: mkfs })).rejects.toMatchObject({
+    code: 'unimplemented',
+  });
+  await removeContainer(suite, 'mounted');
 });

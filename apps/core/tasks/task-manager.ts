@@ -12,7 +12,7 @@ import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import type { Bootstrap } from './bootstrap.ts';
 import { Bundle } from './bundle.ts';
 import type { Exit } from './exit.ts';
-import { rootfsMounts } from './rootfs.ts';
+import { activateRootfs, deactivateRootfs, type RootfsMounts, rootfsMounts } from './rootfs.ts';
 import type { RuntimeNames } from './runtime-name.ts';
 import { Shim } from './shim.ts';
 import type { ShimCommand } from './shim-command.ts';
@@ -48,6 +48,7 @@ export interface TaskManagerOptions {
   readonly sandboxEndpoint: (namespace: string, id: string) => Bootstrap | undefined;
   /** @throws not_found for a name that no snapshotter has. */
   readonly snapshotter: (name: string) => Pick<Snapshotter, 'mounts'>;
+  readonly mounts: RootfsMounts;
   readonly events: EventPublisher;
   readonly runtimes: RuntimeNames;
   readonly command: ShimCommand;
@@ -156,7 +157,7 @@ export class TaskManager {
   }
 
   async #create(namespace: string, container: Container, input: TaskInput, signal?: AbortSignal): Promise<number> {
-    const { runtimes, command, snapshotter, sandboxEndpoint, tasksDir, runcRoot, shimPer } = this.#options;
+    const { runtimes, command, snapshotter, mounts, sandboxEndpoint, tasksDir, runcRoot, shimPer } = this.#options;
     const { id } = container;
     if (this.#tasks.has(key(namespace, id))) throw new BerthError('already_exists', `task ${id} already exists`);
     if (container.spec === undefined) throw new BerthError('invalid_argument', `container ${id} has no spec`);
@@ -170,7 +171,7 @@ export class TaskManager {
       runcRoot,
     );
     const stages = new Stages();
-    const rootfs = await rootfsMounts(namespace, container, input.rootfs, snapshotter);
+    const requested = await rootfsMounts(namespace, container, input.rootfs, snapshotter);
     stages.end('rootfs');
     const bundle = new Bundle(tasksDir, namespace, id);
     await this.#makeBundle(bundle, container.spec.value, home === undefined ? shimBinary : '');
@@ -178,8 +179,10 @@ export class TaskManager {
 
     await using undo = new AsyncDisposableStack();
     let shimLog: ShimLog | undefined;
+    undo.defer(() => deactivateRootfs(mounts, namespace, id));
     undo.defer(() => shimLog?.close());
     undo.defer(() => this.#reap(bundle));
+    const rootfs = await activateRootfs(mounts, namespace, id, requested);
     shimLog = new ShimLog(bundle.logFifo, this.#logOf(bundle));
     stages.end('bundle');
     const group = shimPer === 'pod' ? shimGroupOf(id, Buffer.from(container.spec.value).toString()) : id;
@@ -235,6 +238,10 @@ export class TaskManager {
     task.shim?.close();
     task.shimLog?.close();
     await task.bundle.remove();
+    await deactivateRootfs(this.#options.mounts, task.namespace, task.id).catch((error: unknown) => {
+      // The next collection tries again.
+      this.#logOf(task.bundle).warn({ err: error }, 'mounts of a task left over');
+    });
     if (outcome instanceof BerthError) throw outcome;
     if (outcome !== undefined) return outcome;
     const exit = task.exit as Exit;

@@ -10,6 +10,7 @@ import { ShimSandboxes } from '../sandboxes/shim-sandboxes.ts';
 import type { SandboxStore } from '../sandboxes/store.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { recoverTasks } from './recovery.ts';
+import type { RootfsMounts } from './rootfs.ts';
 import { runtimeInfo } from './runtime-info.ts';
 import { RuntimeNames } from './runtime-name.ts';
 import { ShimCommand } from './shim-command.ts';
@@ -30,6 +31,7 @@ export interface TasksOptions {
   readonly sandboxes: Pick<SandboxStore, 'get'>;
   /** @throws not_found for a name that no snapshotter has. */
   readonly snapshotter: (name: string) => Pick<Snapshotter, 'mounts'>;
+  readonly mounts: RootfsMounts;
   readonly events: EventPublisher;
   readonly log: Logger;
 }
@@ -46,7 +48,7 @@ export interface Tasks extends AsyncDisposable {
  * waited for us repeats its events at once. The caller serves the API after that.
  */
 export async function openTasks(options: TasksOptions): Promise<Tasks> {
-  const { stateDir, address, containers, snapshotter, events, log } = options;
+  const { stateDir, address, containers, snapshotter, mounts, events, log } = options;
   const ttrpcAddress = `${address}.ttrpc`;
   const socketDir = shimSocketDir(stateDir);
   const tasksDir = join(stateDir, 'io.containerd.runtime.v2.task');
@@ -70,6 +72,7 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
     containers,
     sandboxEndpoint: (namespace, id) => sandboxes.endpointOf(namespace, id),
     snapshotter,
+    mounts,
     events,
     runtimes,
     command,
