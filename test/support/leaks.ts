@@ -1,8 +1,8 @@
+import assert from 'node:assert/strict';
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect } from 'vitest';
 import { cgroupDirs } from './cgroups.ts';
 import { mountPointsIn } from './scratch.ts';
 
@@ -58,7 +58,7 @@ export async function expectNoLeaks(scope: LeakScope, before: LeakSnapshot): Pro
   for (;;) {
     const leaks = moreThan(before, leakSnapshot(scope));
     if (Object.keys(leaks).length === 0) return;
-    if (performance.now() > end) expect(leaks, 'left behind').toEqual({});
+    if (performance.now() > end) assert.deepEqual(leaks, {}, `left behind: ${JSON.stringify(leaks, undefined, 1)}`);
     await sleep(50);
   }
 }

@@ -1,0 +1,38 @@
+/**
+ * `npm run soak -- SUITE [--seed N] [--rounds N]`: long tests with random choices. The seed is printed: the same one makes
+ * the same choices again, though the machine's timing is its own.
+ */
+import { parseArgs } from 'node:util';
+import { coreSoak } from './core.ts';
+
+export interface SoakOptions {
+  readonly seed: number;
+  /** undefined: as many as the suite thinks right. */
+  readonly rounds: number | undefined;
+  readonly tell: (line: string) => void;
+}
+
+/** Each throws at the first thing that is wrong. */
+const suites: Readonly<Record<string, (options: SoakOptions) => Promise<void>>> = {
+  core: coreSoak,
+};
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { seed: { type: 'string' }, rounds: { type: 'string' } },
+});
+const chosen = positionals.map((name) => [name, suites[name]] as const);
+const unknown = chosen.find(([, run]) => run === undefined);
+if (chosen.length === 0 || unknown !== undefined) {
+  console.error(`usage: npm run soak -- SUITE... [--seed N] [--rounds N]; suites: ${Object.keys(suites).join(', ')}`);
+  process.exit(2);
+}
+const seed = Number(values.seed ?? Date.now() % 1_000_000);
+const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+for (const [name, run] of chosen) {
+  const tell = (line: string): void => console.log(`${name}: ${line}`);
+  tell(`seed ${seed}`);
+  const startedAt = performance.now();
+  await run?.({ seed, rounds, tell });
+  tell(`passed in ${Math.round((performance.now() - startedAt) / 1000)} s (seed ${seed})`);
+}
