@@ -23,6 +23,7 @@ import { MountManager } from './mounts/mount-manager.ts';
 import { isNeeded } from './mounts/needed.ts';
 import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
+import { rebuildRecords } from './rebuild/rebuild.ts';
 import { monitoredContainers } from './restart/monitored.ts';
 import { RestartMonitor } from './restart/restart-monitor.ts';
 import { sandboxControllerService } from './sandboxes/controller-service.ts';
@@ -30,7 +31,7 @@ import { sandboxStoreService } from './sandboxes/store-service.ts';
 import { snapshotsService } from './snapshots/service.ts';
 import { openStores, type Stores } from './stores.ts';
 import { tasksService } from './tasks/service.ts';
-import { openTasks, type Tasks } from './tasks/tasks.ts';
+import { openTasks, type Tasks, tasksDirOf } from './tasks/tasks.ts';
 import { openTransfers, type Transfers } from './transfer/transfers.ts';
 import { versionService } from './version/service.ts';
 
@@ -48,8 +49,14 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));
-  const { db, backups } = openMetadata(root, config.metadata.check, log);
+  const { db, backups, origin, recovered } = openMetadata(root, config.metadata.check, log);
   started.use(db);
+  if (origin !== 'kept') {
+    const { defaultRuntime, metadata } = config;
+    rebuildRecords({ db, root, tasksDir: tasksDirOf(state), defaultRuntime, keepMs: metadata.keepRecovered, log });
+    await db.durable();
+    recovered();
+  }
   const events = new EventExchange();
   const stores = openStores(root, db, events, log, config.gc);
   started.use(

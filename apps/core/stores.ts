@@ -6,7 +6,7 @@ import { LocalContentStore } from './content/local-store.ts';
 import type { EventPublisher } from './events/events.ts';
 import { Collector } from './gc/collector.ts';
 import { defaultSchedule, type Schedule, Scheduler } from './gc/scheduler.ts';
-import { SqliteImageStore } from './images/sqlite-images.ts';
+import { imageRecordFiles, SqliteImageStore } from './images/sqlite-images.ts';
 import type { ImageStore } from './images/store.ts';
 import { SqliteLeaseStore } from './leases/sqlite-leases.ts';
 import type { Database } from './metadata/database.ts';
@@ -60,7 +60,8 @@ export function openStores(
     },
   });
   db.onCommit(() => scheduler.mutated());
-  const images = new SqliteImageStore(parts);
+  const images = new SqliteImageStore({ ...parts, records: imageRecordFiles(join(root, 'images')) });
+  images.tidyRecordFiles();
   const containers = new SqliteContainerStore(parts);
   const sandboxes = new SqliteSandboxStore(parts);
   return { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, collector, scheduler };

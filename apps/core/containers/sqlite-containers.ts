@@ -22,6 +22,7 @@ export interface ContainerStoreParts {
 export class SqliteContainerStore implements ContainerStore {
   readonly #db: Database;
   readonly #parts: ContainerStoreParts;
+  #updated: (ns: string, container: Container) => void = () => {};
 
   constructor(parts: ContainerStoreParts) {
     this.#db = parts.db;
@@ -133,6 +134,7 @@ export class SqliteContainerStore implements ContainerStore {
       this.#writeExtensions(ns, container);
       return container;
     });
+    this.#updated(ns, updated);
     const { id, image, labels, snapshotKey } = updated;
     this.#parts.events.publishTyped(ns, '/containers/update', 'containerd.events.ContainerUpdate', {
       id,
@@ -141,6 +143,10 @@ export class SqliteContainerStore implements ContainerStore {
       snapshotKey,
     });
     return updated;
+  }
+
+  onUpdate(listener: (ns: string, container: Container) => void): void {
+    this.#updated = listener;
   }
 
   delete(ns: string, id: string): void {

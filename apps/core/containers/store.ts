@@ -44,6 +44,8 @@ export interface ContainerStore {
    * @throws not_found; invalid_argument for any other path or a change of an immutable field.
    */
   update(ns: string, container: ContainerInput, fieldpaths?: readonly string[]): Container;
+  /** Has `listener` called with every container once it is updated; there is one listener. */
+  onUpdate(listener: (ns: string, container: Container) => void): void;
   /** The task must be gone before. @throws not_found */
   delete(ns: string, id: string): void;
 }

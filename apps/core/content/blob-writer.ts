@@ -8,6 +8,7 @@ import type { EventPublisher } from '../events/events.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { cleanLabels, labelsToColumn } from '../metadata/labels.ts';
+import type { RecordFiles } from '../metadata/record-files.ts';
 import { timeNow, timeToColumn } from '../metadata/time-column.ts';
 import { forgetIngest, type Ingest } from './ingests.ts';
 import type { Pins } from './pins.ts';
@@ -19,6 +20,8 @@ export interface WriterParts {
   readonly leases: LeaseStore;
   readonly events: EventPublisher;
   readonly pins: Pins;
+  /** What the records say, beside the blobs. */
+  readonly records: RecordFiles;
   readonly pathOf: (digest: string) => string;
   /** Gives the ref back. */
   readonly release: () => void;
@@ -206,7 +209,7 @@ export class BlobWriter implements ContentWriter {
 
   /** Answers whether the namespace had the blob before. */
   #record(digest: string, labels: Readonly<Record<string, string>>, lease: string | undefined): boolean {
-    const { ns, db, leases, events } = this.#parts;
+    const { ns, db, leases, events, records } = this.#parts;
     return db.tx(() => {
       this.#requireIngest();
       const now = timeToColumn(timeNow());
@@ -223,6 +226,7 @@ export class BlobWriter implements ContentWriter {
       forgetIngest(db, this.#ingest);
       if (lease) leases.addResource(ns, lease, { type: 'content', id: digest });
       if (changes > 0) {
+        records.write(ns, digest, { size: this.#offset, labels, createdAt: now });
         db.afterCommit(() =>
           events.publishTyped(ns, '/content/create', 'containerd.events.ContentCreate', { digest, size: this.#offset }),
         );

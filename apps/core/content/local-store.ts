@@ -9,6 +9,7 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
+import { RecordFiles } from '../metadata/record-files.ts';
 import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
@@ -45,6 +46,7 @@ export class LocalContentStore implements ContentStore {
   readonly #db: Database;
   readonly #parts: ContentStoreParts;
   readonly #ingests: Ingests;
+  readonly #records: RecordFiles;
   readonly #pins = new Pins();
   /** Whether there may be files without a row: a predecessor may have left some. */
   #rubbish = true;
@@ -57,6 +59,7 @@ export class LocalContentStore implements ContentStore {
     mkdirSync(join(root, 'blobs/sha256'), { recursive: true, mode: 0o700 });
     mkdirSync(join(root, 'ingest'), { recursive: true, mode: 0o700 });
     this.#ingests = new Ingests(parts.db, join(root, 'ingest'));
+    this.#records = blobRecordFiles(root);
   }
 
   info(ns: string, digest: string): ContentInfo {
@@ -79,6 +82,7 @@ export class LocalContentStore implements ContentStore {
       const current = this.info(ns, digest);
       const updated = updateLabels(current.labels, labels, fieldpaths, `content ${digest}`);
       const updatedAt = timeNow();
+      this.#records.write(ns, digest, fileOf({ ...current, labels: updated }));
       this.#db.run(
         'UPDATE blobs SET labels = ?, updated_at = ? WHERE ns = ? AND digest = ?',
         labelsToColumn(updated),
@@ -163,6 +167,7 @@ export class LocalContentStore implements ContentStore {
         leases: this.#parts.leases,
         events: this.#parts.events,
         pins: this.#pins,
+        records: this.#records,
         pathOf: (digest) => this.pathOf(digest),
         release: () => {
           pin?.release();
@@ -199,12 +204,18 @@ export class LocalContentStore implements ContentStore {
       }
     }
     this.#ingests.sweepFiles();
+    this.#tidyRecords();
     return swept;
   }
 
   /** Whether a writer of this process holds the ref: the collector leaves it alone. */
   isBeingWritten(ns: string, ref: string): boolean {
     return this.#ingests.isLocked(ns, ref);
+  }
+
+  #tidyRecords(): void {
+    const rows = this.#db.all<BlobRow>('SELECT * FROM blobs');
+    this.#records.tidy(rows.map((row) => ({ ns: row.ns, id: row.digest, record: () => fileOf(infoOf(row)) })));
   }
 
   #isNeeded(digest: string): boolean {
@@ -231,6 +242,15 @@ export class LocalContentStore implements ContentStore {
     const stat = statSync(this.pathOf(digest), { throwIfNoEntry: false });
     return stat && (total === 0 || total === stat.size) ? stat.size : undefined;
   }
+}
+
+/** What the records of blobs say: `<root>/owners/<namespace>/<hex>`. */
+export function blobRecordFiles(root: string): RecordFiles {
+  return new RecordFiles(join(root, 'owners'), (digest) => parseDigest(digest).hex);
+}
+
+function fileOf({ size, labels, createdAt }: ContentInfo): object {
+  return { size, labels, createdAt: timeToColumn(createdAt) };
 }
 
 function requireSha256(digest: string): void {

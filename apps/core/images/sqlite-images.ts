@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { parseDigest } from '#common/digest.ts';
 import { BerthError } from '#common/errors.ts';
 import { labelKeys } from '#common/labels.ts';
@@ -6,6 +7,7 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn, mapKeyOf } from '../metadata/labels.ts';
+import { RecordFiles } from '../metadata/record-files.ts';
 import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
@@ -30,6 +32,8 @@ export interface ImageStoreParts {
   readonly events: EventPublisher;
   /** Called when content lost its root: time to collect. */
   readonly onRelease: () => void;
+  /** What the records say, for the day when the database is lost. */
+  readonly records: RecordFiles;
 }
 
 export class SqliteImageStore implements ImageStore {
@@ -83,6 +87,7 @@ export class SqliteImageStore implements ImageStore {
         timeToColumn(now),
       );
       if (changes === 0) throw new BerthError('already_exists', `image "${image.name}" already exists`);
+      this.#parts.records.write(ns, image.name, fileOf(image));
     });
     const { name, labels } = image;
     this.#parts.events.publishTyped(ns, '/images/create', 'containerd.services.images.v1.ImageCreate', {
@@ -113,6 +118,7 @@ export class SqliteImageStore implements ImageStore {
         ns,
         image.name,
       );
+      this.#parts.records.write(ns, image.name, fileOf(image));
       if (current.target.digest !== image.target.digest) this.#db.afterCommit(this.#parts.onRelease);
       return image;
     });
@@ -133,8 +139,15 @@ export class SqliteImageStore implements ImageStore {
       }
       this.#db.run('DELETE FROM images WHERE ns = ? AND name = ?', ns, name);
     });
+    this.#parts.records.remove(ns, name);
     this.#parts.events.publishTyped(ns, '/images/delete', 'containerd.services.images.v1.ImageDelete', { name });
     this.#parts.onRelease();
+  }
+
+  /** For the start: makes the files agree with the records. */
+  tidyRecordFiles(): void {
+    const rows = this.#db.all<Row>('SELECT * FROM images');
+    this.#parts.records.tidy(rows.map((row) => ({ ns: row.ns, id: row.name, record: () => fileOf(imageOf(row)) })));
   }
 
   /** An image that never expires is a root by itself and needs no lease. */
@@ -145,6 +158,15 @@ export class SqliteImageStore implements ImageStore {
       id: image.name,
     });
   }
+}
+
+/** What the records of images say: `<root>/<namespace>/<hash of the name>`. */
+export function imageRecordFiles(root: string): RecordFiles {
+  return new RecordFiles(root, (name) => createHash('sha256').update(name).digest('hex'));
+}
+
+function fileOf({ target, labels, createdAt }: Image): object {
+  return { target, labels, createdAt: timeToColumn(createdAt) };
 }
 
 function masked(current: Image, input: ImageInput, fieldpaths: readonly string[] | undefined): ImageInput {

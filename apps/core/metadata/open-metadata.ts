@@ -8,6 +8,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -32,6 +33,8 @@ export interface OpenedMetadata {
    * changes. `lost`: nowhere, although this root may have been in use.
    */
   readonly origin: 'kept' | 'backup' | 'lost';
+  /** To be called once the records are made whole: until then every start finds the same origin. */
+  readonly recovered: () => void;
 }
 
 /**
@@ -46,18 +49,27 @@ export function openMetadata(root: string, check: StartCheck, log: Logger): Open
   const options: DatabaseOptions = {
     onDamage: (record, error) => log.error({ record, err: error }, 'a damaged record is passed over'),
   };
+  const unfinished = join(root, 'rebuild');
+  const recovered = () => rmSync(unfinished, { force: true });
+  const opened = (db: Database, origin: OpenedMetadata['origin']): OpenedMetadata => ({
+    db,
+    backups,
+    origin,
+    recovered,
+  });
   if (sizeOf(path) > 0) {
     const db = openUndamaged(path, { ...options, check: effectiveCheck(path, check, log) }, log);
-    if (db) return { db: durably(db, root), backups, origin: 'kept' };
+    if (db) return opened(durably(db, root), existsSync(unfinished) ? 'lost' : 'kept');
   }
   putAside(root, log);
+  writeFileSync(unfinished, '');
   const backup = backups.list().find((copy) => isWhole(copy, log));
   if (backup !== undefined) {
     putInPlace(backup, path);
     log.warn({ path, backup }, 'metadata restored from a backup; the latest changes may be missing');
-    return { db: durably(openDatabase(path, options), root), backups, origin: 'backup' };
+    return opened(durably(openDatabase(path, options), root), 'backup');
   }
-  return { db: durably(openDatabase(path, options), root), backups, origin: 'lost' };
+  return opened(durably(openDatabase(path, options), root), 'lost');
 }
 
 /** undefined when it is damaged. */

@@ -8,6 +8,7 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
+import { writeRecordFile } from '../metadata/record-file.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { diskUsage } from './disk-usage.ts';
 import { filesOf, type SnapshotDriver, type SnapshotFiles } from './driver.ts';
@@ -33,6 +34,9 @@ export interface SnapshotterParts {
   /** Told of what could not be deleted. */
   readonly onLeftOver: (path: string, error: BerthError) => void;
 }
+
+/** The file in a snapshot's directory that says what its record does. */
+export const snapshotRecordName = 'snapshot.json';
 
 /** What a client asks for with Prepare or View. */
 interface Wanted {
@@ -109,6 +113,7 @@ export class DirectorySnapshotter implements Snapshotter {
         throw new BerthError('invalid_argument', `cannot change parent of active snapshot "${key}" on commit`);
       }
       this.#rows.commit(row.id, name, labels, options.usage);
+      this.#file(row.id, this.#rows.require(ns, name), ns);
       if (options.lease) this.#unlease(ns, options.lease, key);
       return false;
     });
@@ -143,7 +148,9 @@ export class DirectorySnapshotter implements Snapshotter {
       const current = infoOf(this.#rows.require(ns, key));
       const updated = updateLabels(current.labels, labels, fieldpaths, `snapshot "${key}"`);
       this.#rows.relabel(ns, key, labelsToColumn(updated));
-      return infoOf(this.#rows.require(ns, key));
+      const row = this.#rows.require(ns, key);
+      this.#file(row.id, row, ns);
+      return infoOf(row);
     });
   }
 
@@ -242,6 +249,7 @@ export class DirectorySnapshotter implements Snapshotter {
         const id = this.#rows.insert(ns, key, kind, parentRow?.id, labelsToColumn(labels));
         renameSync(made, this.#directory(id));
         place = this.#directory(id);
+        this.#file(id, this.#rows.require(ns, key), ns);
         return undefined;
       });
       if (existing) throw existing;
@@ -269,6 +277,18 @@ export class DirectorySnapshotter implements Snapshotter {
   /** The directories of a committed snapshot and all below it. */
   #withAncestors(id: number): string[] {
     return [id, ...this.#rows.ancestors(id)].map((below) => this.#directory(below));
+  }
+
+  /** Writes what the record says beside the files, for the day when the database is lost. */
+  #file(id: number, row: SnapshotRow, ns: string): void {
+    writeRecordFile(join(this.#directory(id), snapshotRecordName), {
+      ns,
+      name: row.name,
+      kind: row.kind,
+      parent: row.parent_name,
+      labels: labelsFromColumn(row.labels),
+      createdAt: row.created_at,
+    });
   }
 
   #directory(id: number): string {

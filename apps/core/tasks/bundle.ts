@@ -29,6 +29,7 @@ export interface BundleFacts {
  * One task's folder, `<state>/io.containerd.runtime.v2.task/<namespace>/<id>` as in containerd, where tools look for it:
  *
  *     config.json       OCI runtime spec, as the container's record has it
+ *     container.json    the rest of that record (containers/container-file.ts), for the day when the database is lost
  *     rootfs/           where the shim mounts the root file system
  *     log               FIFO for the shim's own log lines
  *     shim-binary-path  path of the shim, written before the shim is started

@@ -6,6 +6,7 @@ import type { Any } from '#common/typeurl.ts';
 import { decode } from '#common/wire/codec.ts';
 import type { Mount as WireMount } from '#proto/containerd/types/Mount.ts';
 import type { ShimPer } from '../config.ts';
+import { writeContainerFile } from '../containers/container-file.ts';
 import type { Container, ContainerStore } from '../containers/store.ts';
 import type { Envelope, EventPublisher } from '../events/events.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
@@ -136,6 +137,17 @@ export class TaskManager {
     }
   }
 
+  /** Keeps what the bundle says of its container as new as the record. */
+  containerUpdated(namespace: string, container: Container): void {
+    const task = this.#tasks.get(key(namespace, container.id));
+    if (task === undefined || task.deleting) return;
+    try {
+      writeContainerFile(task.bundle.path, container);
+    } catch (error) {
+      this.#logOf(task.bundle).warn({ err: error }, 'recording a change of the container in its bundle');
+    }
+  }
+
   /** Fires when the daemon begins to stop: nobody should wait any longer for a process to end. */
   get stopping(): AbortSignal {
     return this.#stopping.signal;
@@ -184,6 +196,7 @@ export class TaskManager {
     undo.defer(() => this.#reap(bundle));
     const rootfs = await activateRootfs(mounts, namespace, id, requested);
     shimLog = new ShimLog(bundle.logFifo, this.#logOf(bundle));
+    writeContainerFile(bundle.path, container);
     stages.end('bundle');
     const group = shimPer === 'pod' ? shimGroupOf(id, Buffer.from(container.spec.value).toString()) : id;
     bundle.recordGroup(group);

@@ -27,8 +27,8 @@ export interface TasksOptions {
   /** What gets a shim of its own. Default: each container. */
   readonly shimPer?: ShimPer;
   readonly defaultRuntime?: string;
-  readonly containers: Pick<ContainerStore, 'get'>;
   readonly sandboxes: Pick<SandboxStore, 'get'>;
+  readonly containers: Pick<ContainerStore, 'get' | 'onUpdate'>;
   /** @throws not_found for a name that no snapshotter has. */
   readonly snapshotter: (name: string) => Pick<Snapshotter, 'mounts'>;
   readonly mounts: RootfsMounts;
@@ -43,6 +43,11 @@ export interface Tasks extends AsyncDisposable {
   readonly runtimeInfo: (request: Any, signal?: AbortSignal) => ReturnType<typeof runtimeInfo>;
 }
 
+/** Where the bundles are, as in containerd. */
+export function tasksDirOf(stateDir: string): string {
+  return join(stateDir, 'io.containerd.runtime.v2.task');
+}
+
 /**
  * Opens the shims' event endpoint, then finds the tasks of an earlier daemon: in this order, because a shim that has
  * waited for us repeats its events at once. The caller serves the API after that.
@@ -51,8 +56,8 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   const { stateDir, address, containers, snapshotter, mounts, events, log } = options;
   const ttrpcAddress = `${address}.ttrpc`;
   const socketDir = shimSocketDir(stateDir);
-  const tasksDir = join(stateDir, 'io.containerd.runtime.v2.task');
   const sandboxesDir = join(stateDir, 'io.containerd.sandbox.controller.v1.shim');
+  const tasksDir = tasksDirOf(stateDir);
   await Promise.all([
     mkdir(tasksDir, { recursive: true, mode: 0o711 }),
     mkdir(sandboxesDir, { recursive: true, mode: 0o700 }),
@@ -84,6 +89,7 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   await using opened = new AsyncDisposableStack();
   opened.defer(() => sandboxes.close());
   opened.defer(() => manager.close());
+  containers.onUpdate((namespace, container) => manager.containerUpdated(namespace, container));
   const observe = manager.observe.bind(manager);
   const endpoint = await serveShimEndpoint({ socketPath: ttrpcAddress, exchange: events, observe, log });
   opened.defer(() => endpoint.close());

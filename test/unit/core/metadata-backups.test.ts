@@ -48,8 +48,9 @@ function damage(file: string): void {
 function open(check: 'quick' | 'full' = 'quick'): { keys: string[]; origin: string; log: string } {
   const lines: string[] = [];
   const log: Logger = createLogger({ name: 'test', destination: { write: (line: string) => void lines.push(line) } });
-  const { db, origin } = openMetadata(root, check, log);
+  const { db, origin, recovered } = openMetadata(root, check, log);
   using _ = db;
+  recovered();
   return { keys: keys(db), origin, log: lines.join('') };
 }
 
