@@ -111,10 +111,10 @@ export interface ContentStore {
   /** Drops an ingest, also under its writer, whose commit then fails with not_found. @throws not_found */
   abort(ns: string, ref: string): Promise<void>;
   /**
-   * Opens or resumes a write. When another namespace has `expected`, the writer answered is already at its end: commit
-   * records the blob here too, and no byte is sent again.
+   * Opens or resumes a write; with another `total` than it was begun with it begins anew. When another namespace has
+   * `expected`, the writer answered is already at its end: commit records the blob here too, and no byte is sent again.
    * @throws already_exists when the namespace has `expected` (it is added to the lease); unavailable when the ref is
-   *   held by another writer; failed_precondition when `total` differs from what the ingest was begun with.
+   *   held by another writer.
    */
   writer(ns: string, options: WriterOptions): Promise<ContentWriter>;
 }
