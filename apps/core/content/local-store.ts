@@ -134,6 +134,8 @@ export class LocalContentStore implements ContentStore {
 
   async abort(ns: string, ref: string): Promise<void> {
     this.#ingests.remove(this.#ingests.require(ns, ref));
+    // A commit that was cut short may have moved the file in place already.
+    this.#rubbish = true;
   }
 
   async writer(ns: string, options: WriterOptions): Promise<ContentWriter> {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -56,5 +56,23 @@ describe('after kill -9 at any point', () => {
       expect((await stores.content.listStatuses('n')).length).toBeLessThanOrEqual(1);
       await stores.close();
     }
+  });
+});
+
+describe('after a commit that was cut short between its file and its record', () => {
+  it('the file goes with the next collection once the write is aborted', async () => {
+    const data = Buffer.from('in place, but in no record');
+    const digest = `sha256:${createHash('sha256').update(data).digest('hex')}`;
+    let stores = testStores(dir);
+    await (await stores.content.writer('n', { ref: 'r', expected: digest })).close();
+    await stores.close();
+    writeFileSync(stores.content.pathOf(digest), data);
+    stores = testStores(dir);
+    await stores.collector.collect();
+    expect(readdirSync(join(dir, 'content/blobs/sha256'))).toHaveLength(1);
+    await stores.content.abort('n', 'r');
+    await stores.collector.collect();
+    expect(readdirSync(join(dir, 'content/blobs/sha256'))).toEqual([]);
+    await stores.close();
   });
 });
