@@ -6,6 +6,8 @@ export interface SavedRuntime {
   readonly binary: string;
   readonly root: string;
   readonly systemdCgroup: boolean;
+  /** The criu program, by name or path. */
+  readonly criu: string;
 }
 
 /**
@@ -54,10 +56,10 @@ export class Bundle {
     writeTextAtomic(`${this.path}/runtime.json`, JSON.stringify(runtime));
   }
 
-  /** undefined when no container was created in this bundle. */
+  /** undefined when no container was created in this bundle. An earlier version of the shim may have written it. */
   readRuntime(): SavedRuntime | undefined {
     const text = this.#read('runtime.json');
-    return text === undefined ? undefined : (JSON.parse(text) as SavedRuntime);
+    return text === undefined ? undefined : { criu: 'criu', ...(JSON.parse(text) as Omit<SavedRuntime, 'criu'>) };
   }
 
   saveAddress(address: string): void {

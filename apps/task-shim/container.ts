@@ -31,6 +31,9 @@ export interface CreateRequest extends StdioPaths {
   readonly bundle: string;
   readonly rootfs: readonly RootfsMount[];
   readonly options: Any | null;
+  /** Folder of a checkpoint to start from; empty for none. */
+  readonly checkpoint: string;
+  readonly parentCheckpoint: string;
 }
 
 export interface ExecRequest extends StdioPaths {
@@ -52,6 +55,8 @@ export class Container {
   readonly #runc: Runc;
   readonly #owner: Owner;
   readonly #execs = new Map<string, TaskProcess>();
+  /** Starts init from a checkpoint; there where Create names one. */
+  #restore: (() => Promise<void>) | undefined;
   /** There once init lives. */
   #parts: { readonly cgroup: Cgroup; readonly exits: Exits } | undefined;
   #lastOperation: Promise<unknown> = Promise.resolve();
@@ -70,8 +75,9 @@ export class Container {
    * signal aborts meanwhile.
    */
   static async create(request: CreateRequest, context: ShimContext, signal: AbortSignal): Promise<Container> {
-    const { runtime, flags, owner } = runtimeOptions(request.options, context.namespace);
-    const container = new Container(request, new Runc(runtime, request.bundle, context.reaper), owner, context);
+    const { runtime, flags, owner, criuWorkPath } = runtimeOptions(request.options, context.namespace);
+    const runc = new Runc(runtime, request.bundle, context.reaper);
+    const container = new Container(request, runc, owner, context);
     const { bundle, init } = container;
     const release = context.reaper.hold();
     let created = false;
@@ -82,22 +88,35 @@ export class Container {
         bundle.makeRootfs();
         mountRootfs(request.rootfs, bundle.rootfs);
       }
-      await init.launch({ ...container.#surroundings(request.id), signal }, bundle.initPid, async (stdio) => {
-        await container.#runc.create(request.id, request.bundle, bundle.initPid, stdio, flags, signal);
-        created = true;
-      });
+      if (request.checkpoint === '') {
+        const surroundings = { ...container.#surroundings(request.id), signal };
+        await init.launch(surroundings, bundle.initPid, async (stdio) => {
+          await runc.create(request.id, bundle.path, bundle.initPid, stdio, flags, signal);
+          created = true;
+        });
+        container.#watchInit();
+      } else {
+        (await import('./checkpoint.ts')).requireCriu(runtime);
+        const images = {
+          path: request.checkpoint,
+          parent: request.parentCheckpoint,
+          work: criuWorkPath || bundle.path,
+        };
+        container.#restore = () =>
+          init.launch(container.#surroundings(request.id), bundle.initPid, (stdio) =>
+            runc.restore(request.id, bundle.path, bundle.initPid, stdio, flags, images),
+          );
+      }
       if (signal.aborted) throw BerthError.from(signal.reason, `create container ${request.id}`);
-      const cgroup = Cgroup.of(init.pid);
-      const exits = new Exits(request.id, bundle, init, cgroup, context.publish, context.log);
-      container.#parts = { cgroup, exits };
       context.publish('containerd.events.TaskCreate', {
         containerId: request.id,
         bundle: request.bundle,
         rootfs: request.rootfs.map((mount) => ({ ...mount, options: [...mount.options] })),
         io: init.paths,
+        checkpoint: request.checkpoint,
         pid: init.pid,
       });
-      context.reaper.onExit(init.pid, (exit) => exits.initReaped(exit));
+      container.#awaitInit();
       return container;
     } catch (error) {
       await container.#undoCreate(created);
@@ -134,16 +153,48 @@ export class Container {
 
   async #startInit(): Promise<number> {
     requireState(this.init.state, 'start');
+    if (this.#restore !== undefined) return this.#startRestored(this.#restore);
     const { exits } = this.#live();
     exits.initStarting();
     try {
       await this.#runc.start(this.id);
-      this.init.markStarted();
-      this.#context.publish('containerd.events.TaskStart', { containerId: this.id, pid: this.init.pid });
+      this.#tellStart();
       return this.init.pid;
     } finally {
       exits.initStarted();
     }
+  }
+
+  async #startRestored(restore: () => Promise<void>): Promise<number> {
+    const release = this.#context.reaper.hold();
+    try {
+      await restore();
+      this.#restore = undefined;
+      this.#watchInit();
+      this.#tellStart();
+      this.#awaitInit();
+      return this.init.pid;
+    } finally {
+      release();
+    }
+  }
+
+  #tellStart(): void {
+    this.init.markStarted();
+    this.#context.publish('containerd.events.TaskStart', { containerId: this.id, pid: this.init.pid });
+  }
+
+  /** Init is there, with its cgroup. */
+  #watchInit(): void {
+    const { publish, log } = this.#context;
+    const cgroup = Cgroup.of(this.init.pid);
+    this.#parts = { cgroup, exits: new Exits(this.id, this.bundle, this.init, cgroup, publish, log) };
+  }
+
+  /** After the event that must come before init's exit. */
+  #awaitInit(): void {
+    const exits = this.#parts?.exits;
+    if (exits !== undefined) this.#context.reaper.onExit(this.init.pid, (exit) => exits.initReaped(exit));
   }
 
   addExec(request: ExecRequest): void {
@@ -231,6 +282,17 @@ export class Container {
     });
   }
 
+  /** Saves the processes into the folder `path`. */
+  checkpoint(path: string, options: Any | null): Promise<void> {
+    return this.#oneByOne(async () => {
+      requireState(this.init.state, 'checkpoint');
+      const { checkpoint, requireCriu } = await import('./checkpoint.ts');
+      requireCriu(this.#runc.runtime);
+      await checkpoint(this.#runc, this.id, this.bundle, path, options);
+      this.#context.publish('containerd.events.TaskCheckpointed', { containerId: this.id, checkpoint: path });
+    });
+  }
+
   /** `resources` is the spec's `linux.resources` as JSON. */
   update(resources: Any | null): Promise<void> {
     return this.#oneByOne(async () => {
@@ -280,8 +342,9 @@ export class Container {
     requireState(init.state, 'delete');
     const created = init.state === 'created';
     if (!created) await init.drained(drainMs);
-    await this.#runc.delete(this.id, { force: created });
-    if (created) await init.ended;
+    if (this.#restore === undefined) await this.#runc.delete(this.id, { force: created });
+    else init.forget();
+    if (created && this.#restore === undefined) await init.ended;
     unmountRootfs(this.bundle.rootfs);
     for (const process of [init, ...this.#execs.values()]) process.closeIo();
     this.#context.publish('containerd.events.TaskDelete', {

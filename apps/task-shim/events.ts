@@ -15,6 +15,7 @@ const topics = {
   'containerd.events.TaskExecStarted': '/tasks/exec-started',
   'containerd.events.TaskPaused': '/tasks/paused',
   'containerd.events.TaskResumed': '/tasks/resumed',
+  'containerd.events.TaskCheckpointed': '/tasks/checkpointed',
   'containerd.events.TaskOOM': '/tasks/oom',
 } as const satisfies Partial<Record<MessageName, string>>;
 

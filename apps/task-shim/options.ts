@@ -12,6 +12,8 @@ export interface RuntimeOptions {
   readonly runtime: SavedRuntime;
   readonly flags: CreateFlags;
   readonly owner: Owner;
+  /** Where criu works during a restore; empty: in the bundle. */
+  readonly criuWorkPath: string;
 }
 
 /** Create's options (`containerd.runc.v1.Options`), with defaults. Throws `invalid_argument` for another type. */
@@ -28,8 +30,10 @@ export function runtimeOptions(options: Any | null, namespace: string): RuntimeO
       binary: given.binaryName || 'runc',
       root: `${given.root || defaultRoot}/${namespace}`,
       systemdCgroup: given.systemdCgroup,
+      criu: given.criuPath || 'criu',
     },
     flags: { noPivotRoot: given.noPivotRoot, noNewKeyring: given.noNewKeyring },
     owner: { uid: given.ioUid, gid: given.ioGid },
+    criuWorkPath: given.criuWorkPath,
   };
 }

@@ -15,6 +15,14 @@ export interface CreateFlags {
   readonly noNewKeyring: boolean;
 }
 
+/** The folders of a restore. */
+export interface RestoreImages {
+  readonly path: string;
+  /** Of the checkpoint before it, relative to `path`; empty for none. */
+  readonly parent: string;
+  readonly work: string;
+}
+
 const sigkill = 9;
 /** A runtime that is killed half way may leave a cgroup: on a busy machine it needs seconds. */
 const abortGraceMs = 10_000;
@@ -28,7 +36,7 @@ const privateVariables = /^(?:BUN_|BERTH_|NOTIFY_SOCKET=|LISTEN_FDS=|LISTEN_PID=
  * Every failure is a BerthError with the runtime's own words: the last error of its JSON log, else its stderr.
  */
 export class Runc {
-  readonly #runtime: SavedRuntime;
+  readonly runtime: SavedRuntime;
   readonly #folder: string;
   readonly #reaper: Reaper;
   readonly #env: readonly string[];
@@ -36,7 +44,7 @@ export class Runc {
 
   /** `folder` takes a log file per call, removed with the call; the runtime works in it, which our own may not outlive. */
   constructor(runtime: SavedRuntime, folder: string, reaper: Reaper) {
-    this.#runtime = runtime;
+    this.runtime = runtime;
     this.#folder = folder;
     this.#reaper = reaper;
     this.#env = Object.entries(process.env)
@@ -62,6 +70,27 @@ export class Runc {
       if (isCode(error, 'canceled')) await this.delete(id, { force: true });
       throw error;
     }
+  }
+
+  /** As `create`, but from a checkpoint, and the process runs at once. */
+  async restore(
+    id: string,
+    bundle: string,
+    pidFile: string,
+    stdio: ProcessStdio,
+    flags: CreateFlags,
+    images: RestoreImages,
+  ): Promise<void> {
+    const args = ['restore', '--bundle', bundle, '--pid-file', pidFile, '--detach', '--no-subreaper'];
+    args.push('--image-path', images.path, '--work-path', images.work);
+    if (images.parent !== '') args.push('--parent-path', images.parent);
+    if (flags.noPivotRoot) args.push('--no-pivot');
+    await this.#withStdio('OCI runtime restore failed', args, id, stdio);
+  }
+
+  /** `args` are those of the command. */
+  async checkpoint(id: string, args: readonly string[]): Promise<void> {
+    await this.#run('OCI runtime checkpoint failed', ['checkpoint', ...args, id]);
   }
 
   async start(id: string): Promise<void> {
@@ -111,10 +140,11 @@ export class Runc {
 
   /** Runs one command to its end and answers its stdout, which is empty where `fds` are given. */
   async #run(what: string, args: readonly string[], fds?: readonly number[], signal?: AbortSignal): Promise<string> {
-    const { binary, root, systemdCgroup } = this.#runtime;
+    const { binary, root, systemdCgroup, criu } = this.runtime;
     const log = `${this.#folder}/runc-${++this.#calls}.log`;
     const global = ['--root', root, '--log', log, '--log-format', 'json'];
     if (systemdCgroup) global.push('--systemd-cgroup');
+    if (criu !== 'criu') global.push('--criu', criu);
     const own = fds === undefined ? [openNull(), memfd('stdout'), memfd('stderr')] : [];
     const [, stdout = -1, stderr = -1] = own;
     try {
@@ -150,7 +180,7 @@ export class Runc {
     if (signal.aborted) aborted();
     try {
       const exit = await exited;
-      if (killed) throw new BerthError('canceled', `${this.#runtime.binary} hung and was killed`);
+      if (killed) throw new BerthError('canceled', `${this.runtime.binary} hung and was killed`);
       return exit;
     } finally {
       clearTimeout(timer);

@@ -11,8 +11,7 @@ import type { TaskProcess } from './process.ts';
 /** Both versions have the same messages; only the name of the package differs. */
 const serviceNames = ['containerd.task.v2.Task', 'containerd.task.v3.Task'] as const;
 
-/** Checkpoint stays unimplemented. */
-type Method = Exclude<keyof typeof taskMethods, 'Checkpoint'>;
+type Method = keyof typeof taskMethods;
 type Request<M extends Method> = WireTypes[(typeof taskMethods)[M][0]]['out'];
 type Response<M extends Method> = WireTypes[(typeof taskMethods)[M][1]]['in'];
 /** `signal` aborts when the caller waits no longer. */
@@ -89,7 +88,6 @@ export class TaskService {
     Create: async (request, signal) => {
       const { id } = request;
       validateIdentifier(id, 'container id');
-      if (request.checkpoint !== '') throw new BerthError('unimplemented', 'restore from a checkpoint');
       if (this.#containers.has(id) || this.#creating.has(id)) throw new BerthError('already_exists', `container ${id}`);
       const abort = new AbortController();
       const creating = Container.create(request, this.#context, AbortSignal.any([signal, abort.signal]));
@@ -163,6 +161,11 @@ export class TaskService {
 
     Resume: async ({ id }) => {
       await this.#container(id).resume();
+      return {};
+    },
+
+    Checkpoint: async ({ id, path, options }) => {
+      await this.#container(id).checkpoint(path, options);
       return {};
     },
 

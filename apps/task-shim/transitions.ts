@@ -7,6 +7,7 @@ const possible = {
   delete: ['created', 'stopped'],
   pause: ['running'],
   resume: ['paused'],
+  checkpoint: ['running', 'paused'],
   update: ['created', 'running', 'paused'],
   'exec in': ['created', 'running'],
 } as const satisfies Record<string, readonly ProcessState[]>;

@@ -18,11 +18,12 @@ const applets = ['sh', 'cat', 'echo', 'sleep', 'true', 'false', 'stty', 'tty', '
 
 /** Message types of the task service's methods, where they aren't named after them. */
 const oddRequests: Readonly<Record<string, string>> = {
+  Checkpoint: 'CheckpointTask',
   Create: 'CreateTask',
   Exec: 'ExecProcess',
   Update: 'UpdateTask',
 };
-const empty = new Set(['Pause', 'Resume', 'Kill', 'Exec', 'ResizePty', 'CloseIO', 'Update', 'Shutdown']);
+const empty = new Set(['Checkpoint', 'Pause', 'Resume', 'Kill', 'Exec', 'ResizePty', 'CloseIO', 'Update', 'Shutdown']);
 
 export interface SeenEvent {
   readonly topic: string;

@@ -5,9 +5,10 @@ import { runtimeOptions } from '../../../apps/task-shim/options.ts';
 describe('runtime options of Create', () => {
   it("have runc and containerd's folder as defaults", () => {
     expect(runtimeOptions(null, 'k8s.io')).toEqual({
-      runtime: { binary: 'runc', root: '/run/containerd/runc/k8s.io', systemdCgroup: false },
+      runtime: { binary: 'runc', root: '/run/containerd/runc/k8s.io', systemdCgroup: false, criu: 'criu' },
       flags: { noPivotRoot: false, noNewKeyring: false },
       owner: { uid: 0, gid: 0 },
+      criuWorkPath: '',
     });
   });
 
@@ -18,6 +19,7 @@ describe('runtime options of Create', () => {
         binary: 'crun',
         root: '/r/n',
         systemdCgroup: true,
+        criu: 'criu',
       });
     }
   });
