@@ -1,6 +1,6 @@
 import { BerthError } from './errors.ts';
 import { commonFolder, mapMount, splitIdMap, withMappedLayers } from './mount-idmapped.ts';
-import { MS, mount } from './native/index.ts';
+import { close, loopAttach, MS, mount } from './native/index.ts';
 
 /** One mount as it travels in containerd's API (`containerd.types.Mount`). */
 export interface FsMount {
@@ -112,13 +112,26 @@ export function mountOn({ type, source, target, options }: FsMount, root: string
 
 /** `mounted` is called before the mount gets its last flags. */
 function mountAt(path: string, type: string, source: string, options: readonly string[], mounted?: () => void): void {
-  const call = parseOptions(type, options);
+  const loop = options.includes('loop');
+  const call = parseOptions(type, loop ? options.filter((option) => option !== 'loop') : options);
   const bind = (call.flags & MS.BIND) !== 0;
   if (bind) mount(source, path, null, call.flags & (MS.BIND | MS.REC), null);
+  else if (loop) mountFile(path, type, source, call);
   else mount(source, path, type, call.flags, call.data === '' ? null : call.data, call.cwd);
   mounted?.();
   // Other flags of a bind mount take effect with a remount only (mount(2), "Creating a bind mount").
   const rest = call.flags & ~MS.REC;
   if (bind && rest !== MS.BIND) mount(null, path, null, rest | MS.REMOUNT, null);
   if (call.propagation !== 0) mount(null, path, null, call.propagation, null);
+}
+
+/** Mounts the file system in a file, by a loop device that goes with the mount. */
+function mountFile(path: string, type: string, file: string, { flags, data }: MountCall): void {
+  const [fd, device] = loopAttach(file, (flags & MS.RDONLY) !== 0);
+  try {
+    mount(device, path, type, flags, data === '' ? null : data);
+  } finally {
+    // From here on the mount holds the device.
+    close(fd);
+  }
 }

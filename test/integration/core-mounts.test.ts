@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
@@ -92,7 +102,6 @@ describe('an activation', () => {
     const { mounts } = suite.clients;
     const refused = [
       ['unimplemented', { type: 'mkfs/ext4', source: 'x', options: [] }],
-      ['unimplemented', { type: 'ext4', source: '/tmp/x', options: ['loop'] }],
       ['invalid_argument', { ...merged, options: ['lowerdir={{ mount 7 }}'] }],
       ['invalid_argument', { ...merged, options: ['lowerdir={{ exec 1 }}'] }],
     ] as const;
@@ -106,6 +115,26 @@ describe('an activation', () => {
     );
     expect(await names()).toEqual([]);
     expect(mountedPoints()).toEqual([]);
+  });
+
+  test('shows the file system in a file by a loop device that goes with it', async ({ skip }) => {
+    skip(!existsSync('/dev/loop-control'), 'this kernel has no loop devices');
+    const file = join(suite.dir, 'disk');
+    writeFileSync(file, '');
+    truncateSync(file, 8 << 20);
+    execFileSync('mkfs.ext4', ['-q', '-F', file]);
+    const { mounts } = suite.clients;
+    const request = { name: 'disk', mounts: [{ type: 'ext4', source: file, options: ['loop', 'nodev'] }] };
+    const devices = () => execFileSync('losetup', ['--noheadings', '-O', 'NAME', '-j', file], { encoding: 'utf8' });
+    for (const data of ['', 'kept']) {
+      await mounts.activate({ ...request, temporary: true });
+      const [point = ''] = mountedPoints();
+      if (data === 'kept') expect(readFileSync(join(point, 'file'), 'utf8')).toBe(data);
+      writeFileSync(join(point, 'file'), 'kept');
+      expect(devices()).toMatch(/^\/dev\/loop\d+\n$/);
+      await mounts.deactivate({ name: 'disk' });
+      await waitFor('the device to go', () => devices() === '');
+    }
   });
 
   test('makes directories first where it may, and nowhere else', async () => {

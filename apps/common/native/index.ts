@@ -107,6 +107,12 @@ export interface Native {
   unshareMounts(): void;
 
   /**
+   * A block device that shows a file: its open descriptor and its path. It goes by itself when it is neither open nor
+   * mounted any more.
+   */
+  loopAttach(file: string, readOnly: boolean): [number, string];
+
+  /**
    * mount(2). With `cwd`, relative paths in `source`, `target` and `data` start there (a thread of its own does
    * the call), which keeps a long overlay `lowerdir` within the page that the kernel allows.
    */
@@ -247,6 +253,7 @@ export const {
   llistxattr,
   chroot,
   unshareMounts,
+  loopAttach,
   mount,
   umount,
   bindIdmapped,

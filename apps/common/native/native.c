@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/loop.h>
 #include <linux/openat2.h>
 #include <net/if.h>
 #include <poll.h>
@@ -649,6 +650,52 @@ static napi_value n_unshare_mounts(napi_env env, napi_callback_info info) {
   return done(env, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "mount", "/");
 }
 
+/* A free loop device for a file: its open descriptor, or -1. Another may take the device first; then there is a next. */
+static int attach_loop(int backing, bool read_only, char device[32]) {
+  int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+  if (control < 0) return -1;
+  int loop = -1;
+  for (int attempt = 0; attempt < 64; attempt++) {
+    int number = ioctl(control, LOOP_CTL_GET_FREE);
+    if (number < 0) break;
+    snprintf(device, 32, "/dev/loop%d", number);
+    loop = open(device, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    if (loop < 0) break;
+    struct loop_config config = {.fd = (unsigned)backing};
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR | (read_only ? LO_FLAGS_READ_ONLY : 0);
+    if (ioctl(loop, LOOP_CONFIGURE, &config) == 0) break;
+    int err = errno;
+    close(loop);
+    loop = -1;
+    errno = err;
+    if (err != EBUSY) break;
+  }
+  int err = errno;
+  close(control);
+  errno = err;
+  return loop;
+}
+
+static napi_value n_loop_attach(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  BOOL(read_only, 1);
+  int backing = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+  if (backing < 0) return fail(env, "open", path);
+  char device[32];
+  int loop = attach_loop(backing, read_only, device);
+  int err = errno;
+  close(backing);
+  if (loop < 0) return fail_with(env, err, "loop", path);
+  napi_value result, fd, name;
+  napi_create_array_with_length(env, 2, &result);
+  napi_create_int32(env, loop, &fd);
+  napi_create_string_utf8(env, device, NAPI_AUTO_LENGTH, &name);
+  napi_set_element(env, result, 0, fd);
+  napi_set_element(env, result, 1, name);
+  return result;
+}
+
 struct mount_call {
   const char *cwd, *source, *target, *fstype, *data;
   unsigned long flags;
@@ -1274,6 +1321,7 @@ static const struct {
     {"llistxattr", n_llistxattr},
     {"chroot", n_chroot},
     {"unshareMounts", n_unshare_mounts},
+    {"loopAttach", n_loop_attach},
     {"mount", n_mount},
     {"umount", n_umount},
     {"bindIdmapped", n_bind_idmapped},

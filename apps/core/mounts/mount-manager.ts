@@ -195,10 +195,6 @@ function transformed(mount: FsMount, type: TransformedType | undefined, active: 
 }
 
 function mountOne(mount: FsMount, mountPoint: string): void {
-  if (mount.options.includes('loop')) {
-    const message = `mount option "loop" of ${mount.source} is not supported: give the block device`;
-    throw new BerthError('unimplemented', message);
-  }
   try {
     mountOn(mount, mountPoint);
   } catch (error) {
