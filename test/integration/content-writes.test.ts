@@ -1,11 +1,10 @@
-import { readdirSync, readlinkSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { WriteContentRequest } from '#proto/containerd/services/content/v1/WriteContentRequest.ts';
 import type { WriteContentResponse__Output } from '#proto/containerd/services/content/v1/WriteContentResponse.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { digestOf } from '../support/busybox-image.ts';
 import type { CoreClients } from '../support/core-clients.ts';
+import { openBlobs } from '../support/open-blobs.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();
@@ -213,22 +212,8 @@ describe('a read', () => {
     const leaving = new AbortController();
     const answers = suite.clients.content.read({ digest }, { signal: leaving.signal })[Symbol.asyncIterator]();
     await answers.next();
-    expect(openBlobs()).toBe(1);
+    expect(openBlobs(suite.berthd.daemon.pid)).toBe(1);
     leaving.abort();
-    await waitFor('the file to be closed', () => openBlobs() === 0);
+    await waitFor('the file to be closed', () => openBlobs(suite.berthd.daemon.pid) === 0);
   });
-
-  function openBlobs(): number {
-    const folder = `/proc/${suite.berthd.daemon.pid}/fd`;
-    return readdirSync(folder).filter((fd) => isBlob(join(folder, fd))).length;
-  }
 });
-
-/** Whether a descriptor, which may be closed by now, is of a blob. */
-function isBlob(link: string): boolean {
-  try {
-    return readlinkSync(link).includes('/content/blobs/');
-  } catch {
-    return false;
-  }
-}

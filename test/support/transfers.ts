@@ -16,6 +16,12 @@ export interface TransferWishes {
   readonly forceCompress?: boolean;
 }
 
+export type ExportWishes = WireTypes['containerd.types.transfer.ImageExportStream']['in'] & {
+  readonly signal?: AbortSignal;
+  /** Bytes that the client takes; then it doesn't let the daemon send any more. */
+  readonly window?: number;
+};
+
 /** What the progress stream told: event and object, in order. */
 export type Told = readonly (readonly [string, string])[];
 
@@ -57,13 +63,9 @@ export async function importArchive(
 }
 
 /** Exports images into an archive. */
-export async function exportArchive(
-  clients: CoreClients,
-  store: Store,
-  options: WireTypes['containerd.types.transfer.ImageExportStream']['in'] = {},
-): Promise<Buffer> {
+export async function exportArchive(clients: CoreClients, store: Store, options: ExportWishes = {}): Promise<Buffer> {
   const stream = streamId('export');
-  const received = receiveAll(await openStream(clients, stream));
+  const received = receiveAll(await openStream(clients, stream, options.signal), options.window);
   const source = pack('containerd.types.transfer.ImageStore', store);
   const destination = pack('containerd.types.transfer.ImageExportStream', { ...options, stream });
   const [bytes] = await Promise.all([received, clients.transfer.transfer({ source, destination })]);
@@ -81,14 +83,25 @@ export async function echoBytes(clients: CoreClients, bytes: Buffer): Promise<Bu
   return await back;
 }
 
+/** A stream for lines about what is said to a registry. */
+export async function openLog(clients: CoreClients): Promise<{ readonly id: string; readonly text: Promise<string> }> {
+  const id = streamId('log');
+  return { id, text: receiveAll(await openStream(clients, id)).then(String) };
+}
+
 /** Takes what the daemon sends over a stream, with a window as containerd's client has it. */
-async function receiveAll(stream: Awaited<ReturnType<typeof openStream>>): Promise<Buffer> {
+async function receiveAll(
+  stream: Awaited<ReturnType<typeof openStream>>,
+  limit = Number.POSITIVE_INFINITY,
+): Promise<Buffer> {
   const received: Buffer[] = [];
-  await stream.send(pack('containerd.types.transfer.WindowUpdate', { update: 64 * 1024 }));
+  await stream.send(pack('containerd.types.transfer.WindowUpdate', { update: Math.min(limit, 64 * 1024) }));
   for await (const { value } of stream) {
     const { data } = decode('containerd.types.transfer.Data', value as Buffer);
     received.push(Buffer.from(data));
-    await stream.send(pack('containerd.types.transfer.WindowUpdate', { update: data.length }));
+    if (limit === Number.POSITIVE_INFINITY) {
+      await stream.send(pack('containerd.types.transfer.WindowUpdate', { update: data.length }));
+    }
   }
   return Buffer.concat(received);
 }

@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import { Authorizer } from './authorizer.ts';
 import { type CredentialSource, redactUrl } from './credentials.ts';
 import type { RegistryHost } from './hosts.ts';
-import { HttpConnections, type HttpRequest, type HttpResponse } from './http.ts';
+import { HttpConnections, type HttpRequest, type HttpResponse, type Trace } from './http.ts';
 import { drain, errorDetail } from './response-body.ts';
 import { retryAfter, TransientError } from './retry.ts';
 
@@ -32,11 +32,11 @@ export class HostSession implements Disposable {
   readonly #foreign: HttpConnections;
   readonly #authorizer: Authorizer;
 
-  constructor(host: RegistryHost, credentials: CredentialSource | undefined) {
+  constructor(host: RegistryHost, credentials: CredentialSource | undefined, trace?: Trace) {
     this.host = host;
-    this.#connections = new HttpConnections(host.tls);
+    this.#connections = new HttpConnections(host.tls, trace);
     const { clientPairs: _identity, ...trust } = host.tls;
-    this.#foreign = new HttpConnections(trust);
+    this.#foreign = new HttpConnections(trust, trace);
     this.#authorizer = new Authorizer(host, this.#connections, credentials);
   }
 

@@ -38,15 +38,20 @@ export interface HttpResponse {
   readonly url: URL;
 }
 
+/** Told of each request and how it ended, in a line without anything secret. */
+export type Trace = (line: string) => void;
+
 const UNTRUSTED = /^(CERT_|ERR_TLS_CERT|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY)|HOSTNAME_MISMATCH|INVALID_CA)/;
 
 /** Connections to one server, kept alive between requests. HTTP_PROXY and its kin are heeded, but not for loopback. */
 export class HttpConnections implements Disposable {
   readonly #agents = new Map<string, http.Agent>();
   readonly #tls: TlsOptions;
+  readonly #trace: Trace | undefined;
 
-  constructor(tls: TlsOptions) {
+  constructor(tls: TlsOptions, trace?: Trace) {
     this.#tls = tls;
+    this.#trace = trace;
   }
 
   [Symbol.dispose](): void {
@@ -60,6 +65,18 @@ export class HttpConnections implements Disposable {
    *   trusted; canceled.
    */
   async request(url: URL, request: HttpRequest): Promise<HttpResponse> {
+    const asked = `${request.method} ${redactUrl(url)}`;
+    try {
+      const response = await this.#exchange(url, request);
+      this.#trace?.(`${asked}: ${response.status} ${response.headers['content-type'] ?? ''}`.trimEnd());
+      return response;
+    } catch (error) {
+      this.#trace?.(`${asked}: ${messageOf(error)}`);
+      throw error;
+    }
+  }
+
+  async #exchange(url: URL, request: HttpRequest): Promise<HttpResponse> {
     const send = url.protocol === 'https:' ? https.request : http.request;
     const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
     const outgoing = send(url, {

@@ -7,6 +7,7 @@ import { type Descriptor, MAX_DOCUMENT } from './document.ts';
 import { type HostConfigOptions, registryHosts } from './host-config.ts';
 import { HostSession } from './host-session.ts';
 import type { Capability } from './hosts.ts';
+import type { Trace } from './http.ts';
 import { ACCEPTED_MANIFESTS, isIndex, isManifest, isSchema1 } from './media-types.ts';
 import { readBounded } from './response-body.ts';
 import { DEFAULT_RETRY, type RetryPolicy, retry } from './retry.ts';
@@ -16,6 +17,7 @@ export interface RegistryClientOptions extends HostConfigOptions {
   /** Sent to the registry and its mirrors, never beyond a redirect. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly retry?: RetryPolicy;
+  readonly trace?: Trace | undefined;
 }
 
 /** Bytes of a blob from `offset` on, from one host. */
@@ -43,9 +45,10 @@ export class RegistryClient implements Disposable {
   static async open(image: string, options: RegistryClientOptions = {}): Promise<RegistryClient> {
     const reference = withDefaultTag(parseReference(image));
     const hosts = await registryHosts(reference.domain, options);
-    const sessions = hosts.map(
-      (host) => new HostSession({ ...host, headers: { ...options.headers, ...host.headers } }, options.credentials),
-    );
+    const sessions = hosts.map((host) => {
+      const headers = { ...options.headers, ...host.headers };
+      return new HostSession({ ...host, headers }, options.credentials, options.trace);
+    });
     return new RegistryClient(reference, sessions, options.retry ?? DEFAULT_RETRY);
   }
 

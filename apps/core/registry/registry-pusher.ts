@@ -47,7 +47,7 @@ export class RegistryPusher implements Disposable {
       throw new BerthError('failed_precondition', message);
     }
     const headers = { ...options.headers, ...host.headers };
-    const session = new HostSession({ ...host, headers }, options.credentials);
+    const session = new HostSession({ ...host, headers }, options.credentials, options.trace);
     return new RegistryPusher(reference, session, options.retry ?? DEFAULT_RETRY);
   }
 

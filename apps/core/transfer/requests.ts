@@ -5,6 +5,7 @@ import type { Platform__Output } from '#proto/containerd/types/Platform.ts';
 import type { ImageStore__Output } from '#proto/containerd/types/transfer/ImageStore.ts';
 import type { OCIRegistry__Output } from '#proto/containerd/types/transfer/OCIRegistry.ts';
 import type { Platform } from '../registry/document.ts';
+import type { Trace } from '../registry/http.ts';
 import { hostPlatform } from '../registry/platform.ts';
 import type { RegistryClientOptions } from '../registry/registry-client.ts';
 import { defaultSnapshotter, type Snapshotters } from '../snapshots/snapshotters.ts';
@@ -73,7 +74,12 @@ export function sourceNamesOf({ name, extraReferences }: ImageStore__Output): st
 /** How to reach a registry, as the client wishes it. @throws invalid_argument for an unknown scheme. */
 export function registryOptions(
   { reference, resolver }: OCIRegistry__Output,
-  context: { readonly auth: ClientStream | undefined; readonly certsDir: string; readonly signal: AbortSignal },
+  context: {
+    readonly auth: ClientStream | undefined;
+    readonly trace: Trace | undefined;
+    readonly certsDir: string;
+    readonly signal: AbortSignal;
+  },
 ): RegistryClientOptions {
   const scheme = resolver?.defaultScheme ?? '';
   if (scheme !== '' && scheme !== 'http' && scheme !== 'https') {
@@ -83,6 +89,7 @@ export function registryOptions(
     hostDir: resolver?.hostDir || context.certsDir,
     defaultScheme: scheme === '' ? undefined : scheme,
     headers: resolver?.headers ?? {},
+    trace: context.trace,
     credentials:
       context.auth === undefined ? undefined : credentialsFromStream(context.auth, reference, context.signal),
   };

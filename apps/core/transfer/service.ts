@@ -13,6 +13,7 @@ import type { ClientStream } from '../streaming/stream.ts';
 import type { StreamManager } from '../streaming/stream-manager.ts';
 import { exportImages } from './export.ts';
 import { importImages } from './import.ts';
+import { openLogStream } from './log-stream.ts';
 import { Progress } from './progress.ts';
 import { type PullParts, pullImage } from './pull.ts';
 import { pushImage } from './push.ts';
@@ -145,18 +146,20 @@ async function tag(parts: TransferServiceParts, source: Any, destination: Any, c
   tagImage(parts.images, decodeImages(source).name, destinationOf(decodeImages(destination), call.ns));
 }
 
-/** How the client wants a registry to be reached; its stream for credentials is closed after use. */
+/** How the client wants a registry to be reached; its streams for that are closed after use. */
 function registryReach(
   { streams, certsDir }: TransferServiceParts,
   registry: OCIRegistry__Output,
   { ns, signal }: Call,
 ): Disposable & { readonly options: RegistryClientOptions } {
-  const { authStream = '' } = registry.resolver ?? {};
-  const auth = authStream === '' ? undefined : streams.get(ns, authStream);
-  return {
-    options: registryOptions(registry, { auth, certsDir, signal }),
-    [Symbol.dispose]: () => auth?.close(),
-  };
+  using opened = new DisposableStack();
+  const { authStream = '', logsStream = '', httpDebug = 'DISABLED' } = registry.resolver ?? {};
+  const auth = authStream === '' ? undefined : opened.adopt(streams.get(ns, authStream), (stream) => stream.close());
+  const wantsLog = logsStream !== '' && httpDebug !== 'DISABLED';
+  const log = wantsLog ? opened.use(openLogStream(streams.get(ns, logsStream), signal)) : undefined;
+  const options = registryOptions(registry, { auth, trace: log?.write, certsDir, signal });
+  const kept = opened.move();
+  return { options, [Symbol.dispose]: () => kept.dispose() };
 }
 
 /** A stream that is of no use after the transfer it was opened for. */
