@@ -14,6 +14,7 @@ import { SqliteNamespaceStore } from './namespaces/sqlite-namespaces.ts';
 import type { NamespaceStore } from './namespaces/store.ts';
 import { SqliteSandboxStore } from './sandboxes/sqlite-sandboxes.ts';
 import type { SandboxStore } from './sandboxes/store.ts';
+import { canMapLayers } from './snapshots/mapped-layers.ts';
 import { NativeDriver } from './snapshots/native-driver.ts';
 import { OverlayDriver } from './snapshots/overlay-driver.ts';
 import { Snapshotters } from './snapshots/snapshotters.ts';
@@ -47,10 +48,15 @@ export function openStores(
   const leases = new SqliteLeaseStore(db, namespaces, onRelease);
   const parts = { db, namespaces, leases, events, onRelease };
   const content = new LocalContentStore(join(root, 'content'), parts);
-  const snapshotters = new Snapshotters(join(root, 'snapshots'), [new OverlayDriver(), new NativeDriver()], {
-    ...parts,
-    onLeftOver: (path, error) => log.warn({ path, err: error }, 'snapshot directory left over'),
-  });
+  const snapshotsRoot = join(root, 'snapshots');
+  const snapshotters = new Snapshotters(
+    snapshotsRoot,
+    [new OverlayDriver(() => canMapLayers(snapshotsRoot)), new NativeDriver()],
+    {
+      ...parts,
+      onLeftOver: (path, error) => log.warn({ path, err: error }, 'snapshot directory left over'),
+    },
+  );
   const collector = new Collector({ db, events, content, snapshotters });
   const scheduler = new Scheduler(schedule, {
     collector,

@@ -56,12 +56,15 @@ export function pluginsOf({ snapshotters }: PluginFacts): Plugin[] {
   const plain = (type: string, id: string): Plugin => ({ type, id });
   return [
     { type: 'io.containerd.content.v1', id: 'content' },
-    ...snapshotters.map(({ name, root, capabilities }) => ({
+    ...snapshotters.map((snapshotter) => ({
       type: 'io.containerd.snapshotter.v1',
-      id: name,
+      id: snapshotter.name,
       platforms,
-      exports: { root },
-      capabilities: [...capabilities],
+      exports: { root: snapshotter.root },
+      // Tried out on the system when somebody wants to know.
+      get capabilities() {
+        return [...snapshotter.capabilities];
+      },
     })),
     plain('io.containerd.metadata.v1', 'bolt'),
     { type: 'io.containerd.differ.v1', id: 'walking', platforms },

@@ -59,7 +59,6 @@ export class DirectorySnapshotter implements Snapshotter {
   readonly name: string;
   /** Absolute path of the directory with all snapshots. */
   readonly root: string;
-  readonly capabilities: readonly string[];
   readonly #driver: SnapshotDriver;
   readonly #parts: SnapshotterParts;
   readonly #db: Database;
@@ -73,7 +72,6 @@ export class DirectorySnapshotter implements Snapshotter {
     mkdirSync(root, { recursive: true, mode: 0o700 });
     this.name = driver.name;
     this.root = root;
-    this.capabilities = driver.capabilities;
     this.#driver = driver;
     this.#parts = parts;
     this.#db = parts.db;
@@ -81,6 +79,10 @@ export class DirectorySnapshotter implements Snapshotter {
     this.#rubbish = new Rubbish(parts.db, parts.onLeftOver);
     // A transaction that was cut short may have left the directory of a row that never was.
     this.#rows.skipIds(Math.max(0, ...readdirSync(root).map(Number).filter(Number.isSafeInteger)));
+  }
+
+  get capabilities(): readonly string[] {
+    return this.#driver.capabilities;
   }
 
   prepare(ns: string, key: string, parent: string, options: SnapshotOptions = {}): Promise<Mount[]> {

@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Labels } from '#common/labels.ts';
 import { bindMount, filesOf, type SnapshotDriver, type SnapshotFiles } from './driver.ts';
 import { idMappingOf } from './id-mapping.ts';
 import type { Mount } from './snapshotter.ts';
@@ -10,9 +11,21 @@ import type { Mount } from './snapshotter.ts';
  */
 export class OverlayDriver implements SnapshotDriver {
   readonly name = 'overlayfs';
-  readonly capabilities: readonly string[] = [];
+  readonly #mapsLayers: () => boolean;
+  #capabilities: readonly string[] | undefined;
   // Kernels that index by default refuse a lower directory that was an upper one elsewhere: index=off, where known.
   readonly #options = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
+
+  /** @param mapsLayers whether whoever mounts can map the ids of layers; asked once, when it first matters */
+  constructor(mapsLayers: () => boolean) {
+    this.#mapsLayers = mapsLayers;
+  }
+
+  /** With `remap-ids` the mounts of a snapshot with an id mapping map its layers; without, clients change owners. */
+  get capabilities(): readonly string[] {
+    this.#capabilities ??= this.#mapsLayers() ? ['remap-ids'] : [];
+    return this.#capabilities;
+  }
 
   /**
    * The root directory of a snapshot keeps owner and mode of the one below: overlayfs shows the topmost. Each of these calls
@@ -29,14 +42,25 @@ export class OverlayDriver implements SnapshotDriver {
     if (uid !== 0 || gid !== 0) chownSync(fs, uid, gid);
   }
 
-  mounts({ directory, kind, parents }: SnapshotFiles): Mount[] {
+  mounts({ directory, kind, parents, labels }: SnapshotFiles): Mount[] {
     const fs = filesOf(directory);
+    const mapped = this.#mapOptions(labels);
     const [nearest] = parents;
-    if (nearest === undefined) return [bindMount(fs, kind === 'active' ? 'rw' : 'ro')];
-    if (kind === 'view' && parents.length === 1) return [bindMount(filesOf(nearest), 'ro')];
-    const options = [...this.#options];
+    if (nearest === undefined) return [bindMount(fs, kind === 'active' ? 'rw' : 'ro', mapped)];
+    if (kind === 'view' && parents.length === 1) return [bindMount(filesOf(nearest), 'ro', mapped)];
+    const options = [...mapped, ...this.#options];
     if (kind === 'active') options.push(`workdir=${join(directory, 'work')}`, `upperdir=${fs}`);
     options.push(`lowerdir=${parents.map(filesOf).join(':')}`);
     return [{ type: 'overlay', source: 'overlay', options }];
+  }
+
+  /** Mount options for the mapping that the labels ask for. */
+  #mapOptions(labels: Labels): string[] {
+    const mapping = idMappingOf(labels);
+    if (mapping === undefined || !this.capabilities.includes('remap-ids')) return [];
+    return [
+      ...(mapping.uids === '' ? [] : [`uidmap=${mapping.uids}`]),
+      ...(mapping.gids === '' ? [] : [`gidmap=${mapping.gids}`]),
+    ];
   }
 }

@@ -19,8 +19,10 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import * as linux from '#common/native/index.ts';
+import { OverlayDriver } from '../../../apps/core/snapshots/overlay-driver.ts';
 import type { Mount, Snapshotter } from '../../../apps/core/snapshots/snapshotter.ts';
 import { type TestStores, testStores } from '../../support/core-stores.ts';
+import { whileMounted } from '../../support/mounted.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -82,6 +84,36 @@ describe('overlay snapshots', () => {
     const [mount] = await overlay.view('n', 'v2', 'two');
     expect(option(mount, 'lowerdir')).toBe(`${below('overlayfs/2/fs')}:${below('overlayfs/1/fs')}`);
     expect(option(mount, 'upperdir')).toBeUndefined();
+  });
+
+  it.skipIf(!isRoot)('show layers with the owners that a mapping asks for, where the kernel can', async () => {
+    await overlay.prepare('n', 'a', '');
+    writeFileSync(below('overlayfs/1/fs/file'), 'x');
+    await overlay.commit('n', 'base', 'a');
+    const labels = {
+      'containerd.io/snapshot/uidmapping': '0:100000:65536',
+      'containerd.io/snapshot/gidmapping': '0:200000:65536',
+    };
+    const mounts = await overlay.prepare('n', 'mapped', 'base', { labels });
+    const maps = ['uidmap=0:100000:65536', 'gidmap=0:200000:65536'];
+    const { capabilities } = stores.snapshotters.named('overlayfs');
+    expect(mounts[0]?.options.slice(0, 2)).toEqual(capabilities.includes('remap-ids') ? maps : expect.any(Array));
+    whileMounted(dir, mounts, (path) => {
+      const mapped = capabilities.includes('remap-ids') ? { uid: 100_000, gid: 200_000 } : { uid: 0, gid: 0 };
+      expect(statSync(join(path, 'file'))).toMatchObject(mapped);
+      expect(statSync(path)).toMatchObject({ uid: 100_000, gid: 200_000 });
+    });
+    expect(await overlay.view('n', 'v', 'base', { labels })).toMatchObject([
+      { type: 'bind', options: [...(capabilities.includes('remap-ids') ? maps : []), 'ro', 'rbind'] },
+    ]);
+  });
+
+  it('map no layers where the kernel can not', () => {
+    const files = { directory: '/s/2', kind: 'active', parents: ['/s/1'] } as const;
+    const labels = { 'containerd.io/snapshot/uidmapping': '0:1:1', 'containerd.io/snapshot/gidmapping': '0:1:1' };
+    const options = (maps: boolean) => new OverlayDriver(() => maps).mounts({ ...files, labels })[0]?.options ?? [];
+    expect(options(true)).toEqual(['uidmap=0:1:1', 'gidmap=0:1:1', ...options(false)]);
+    expect(new OverlayDriver(() => false).capabilities).toEqual([]);
   });
 
   it.skipIf(!isRoot)("belong to the ids that a container's root is mapped to", async () => {
