@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
@@ -90,5 +90,21 @@ describe('berthd with a shim per pod', () => {
       await removeContainer(suite, containerId);
     }
     expect(shims()).toEqual([]);
+  });
+
+  it('makes a task at a task API that serves already, which goes on without it', async () => {
+    const { tasks } = suite.clients;
+    await run('host', 'host');
+    const hostShim = shimProcesses(suite.namespace).find(({ id }) => id === 'host');
+    const bundle = join(suite.berthd.state, 'io.containerd.runtime.v2.task', suite.namespace, 'host');
+    const taskApiAddress = readFileSync(join(bundle, 'address'), 'utf8');
+    await createContainer(suite, { id: 'guest', chain, args: ['sleep', '1000'] });
+    await tasks.create({ containerId: 'guest', taskApiAddress, taskApiVersion: 3 });
+    await tasks.start({ containerId: 'guest' });
+    expect(shims()).toEqual(['host']);
+    await remove('guest');
+    expect(isAlive(hostShim?.pid ?? 0)).toBe(true);
+    await remove('host');
+    await waitFor('the shim to end', () => shims().length === 0);
   });
 });

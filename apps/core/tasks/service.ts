@@ -12,6 +12,7 @@ import type { Any__Output } from '#proto/google/protobuf/Any.ts';
 import { metricsOf } from './metrics.ts';
 import type { Task } from './task.ts';
 import type { TaskManager } from './task-manager.ts';
+import { taskApiOf } from './task-options.ts';
 
 /** `containerd.services.tasks.v1.Tasks`. What a shim answers is handed on with its code. */
 export function tasksService(manager: TaskManager, log: Logger) {
@@ -21,7 +22,8 @@ export function tasksService(manager: TaskManager, log: Logger) {
       async create(request, { namespace, signal }) {
         refuseUnsupported(request);
         const { containerId, rootfs, stdin, stdout, stderr, terminal, options, runtimePath } = request;
-        const input = { rootfs, stdin, stdout, stderr, terminal, options, runtimePath };
+        const taskApi = taskApiOf(request.taskApiAddress, request.taskApiVersion, options);
+        const input = { rootfs, stdin, stdout, stderr, terminal, options, taskApi, runtimePath };
         return { containerId, pid: await manager.create(namespace, containerId, input, signal) };
       },
 
@@ -135,11 +137,12 @@ export function tasksService(manager: TaskManager, log: Logger) {
 }
 
 function refuseUnsupported(request: CreateTaskRequest__Output): void {
-  const { containerId, checkpoint, taskApiAddress } = request;
-  if (checkpoint !== null) throw new BerthError('unimplemented', `restoring ${containerId} from a checkpoint`);
-  if (taskApiAddress !== '') {
-    throw new BerthError('unimplemented', `creating ${containerId} at the task API of ${taskApiAddress}`);
-  }
+  const { containerId, checkpoint } = request;
+  if (checkpoint === null) return;
+  throw new BerthError(
+    'unimplemented',
+    `restoring ${containerId} from a checkpoint in the content store: only from a folder, which runc's options name`,
+  );
 }
 
 function checkpointPath(options: Any__Output | null): string {

@@ -21,7 +21,7 @@ import { ShimLog } from './shim-log.ts';
 import { type ShimReaper, shutDown } from './shim-reaper.ts';
 import { Stages } from './stages.ts';
 import { Task } from './task.ts';
-import { taskOptions } from './task-options.ts';
+import { restorePathOf, taskOptions } from './task-options.ts';
 
 /** What a client says about the task it wants, beside the container's record. */
 export interface TaskInput {
@@ -32,6 +32,8 @@ export interface TaskInput {
   readonly stderr: string;
   readonly terminal: boolean;
   readonly options: Any | null;
+  /** A task API that serves already and is to have the task; undefined: a shim's, which is started. */
+  readonly taskApi?: Bootstrap | undefined;
   /** A shim to use instead of the one the container names. */
   readonly runtimePath: string;
 }
@@ -173,7 +175,8 @@ export class TaskManager {
     const { id } = container;
     if (this.#tasks.has(key(namespace, id))) throw new BerthError('already_exists', `task ${id} already exists`);
     if (container.spec === undefined) throw new BerthError('invalid_argument', `container ${id} has no spec`);
-    const home = container.sandbox === '' ? undefined : sandboxEndpoint(namespace, container.sandbox);
+    const ofSandbox = container.sandbox === '' ? undefined : sandboxEndpoint(namespace, container.sandbox);
+    const home = input.taskApi ?? ofSandbox;
     const shimBinary = runtimes.resolve(input.runtimePath || container.runtime.name);
     const given = container.runtime.options;
     const options = taskOptions(
@@ -187,7 +190,7 @@ export class TaskManager {
     stages.end('rootfs');
     const bundle = new Bundle(tasksDir, namespace, id);
     await this.#makeBundle(bundle, container.spec.value, home === undefined ? shimBinary : '');
-    if (home !== undefined) bundle.recordSandbox(container.sandbox);
+    if (home !== undefined) bundle.recordSandbox(container.sandbox || home.address);
 
     await using undo = new AsyncDisposableStack();
     let shimLog: ShimLog | undefined;
@@ -201,7 +204,8 @@ export class TaskManager {
     const group = shimPer === 'pod' ? shimGroupOf(id, Buffer.from(container.spec.value).toString()) : id;
     bundle.recordGroup(group);
     const { stdin, stdout, stderr, terminal } = input;
-    const request = { id, bundle: bundle.path, rootfs, stdin, stdout, stderr, terminal, options };
+    const checkpoint = restorePathOf(options);
+    const request = { id, bundle: bundle.path, rootfs, stdin, stdout, stderr, terminal, checkpoint, options };
     const { shim, pid } = await this.#shims.run(key(namespace, group), async () => {
       const bootstrap = home ?? (await command.start(shimBinary, bundle, group, options, signal));
       stages.end('start');

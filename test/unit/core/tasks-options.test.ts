@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decode, encode } from '#common/wire/codec.ts';
-import { taskOptions } from '../../../apps/core/tasks/task-options.ts';
+import { restorePathOf, taskApiOf, taskOptions } from '../../../apps/core/tasks/task-options.ts';
 
 const root = '/state/runc';
 const runc = (value: Parameters<typeof encode<'containerd.runc.v1.Options'>>[1]) => ({
@@ -46,5 +46,28 @@ describe('runtime options for a shim', () => {
     expect(taskOptions(null, null, false, root)).toBeNull();
     const other = { type_url: 'runtimeoptions.v1.Options', value: Buffer.from([0x0a, 0x01, 0x61]) };
     expect(taskOptions(other, null, true, root)).toBe(other);
+  });
+});
+
+describe("what runc's options say to the daemon", () => {
+  const optionsOf = (fields: object) => ({
+    type_url: 'containerd.runc.v1.Options',
+    value: encode('containerd.runc.v1.Options', fields),
+  });
+
+  it('is where a restored container starts from', () => {
+    expect(restorePathOf(optionsOf({ criuImagePath: '/images' }))).toBe('/images');
+    expect(restorePathOf(optionsOf({}))).toBe('');
+    expect(restorePathOf(null)).toBe('');
+  });
+
+  it('is which task API has the task, unless the request does', () => {
+    const options = optionsOf({ taskApiAddress: 'unix:///run/a', taskApiVersion: 3 });
+    const ttrpc = { protocol: 'ttrpc' };
+    expect(taskApiOf('', 0, options)).toEqual({ version: 3, address: 'unix:///run/a', ...ttrpc });
+    expect(taskApiOf('unix:///run/b', 2, options)).toEqual({ version: 2, address: 'unix:///run/b', ...ttrpc });
+    expect(taskApiOf('unix:///run/b', 0, null)).toEqual({ version: 2, address: 'unix:///run/b', ...ttrpc });
+    expect(taskApiOf('', 0, null)).toBeUndefined();
+    expect(() => taskApiOf('vsock://2:1024', 3, null)).toThrow(expect.objectContaining({ code: 'unimplemented' }));
   });
 });
