@@ -91,6 +91,13 @@ describe('importing an OCI layout', () => {
     const archive = layoutOf(image, { 'org.opencontainers.image.ref.name': 'v2' });
     await importArchive(suite.clients, archive, '', { store: { name: '', extraReferences: [rule] }, unpack: false });
     expect(await targetOf('example.com/prefix:v2')).toBe(image.manifest.digest);
+    const long = { note: 'short', story: 'x'.repeat(5000), 'org.opencontainers.image.ref.name': 'v3' };
+    await importArchive(suite.clients, layoutOf(image, long), '', {
+      store: { name: '', extraReferences: [rule] },
+      unpack: false,
+    });
+    const noted = await suite.clients.images.get({ name: 'example.com/prefix:v3' });
+    expect(noted.image?.target?.annotations).toEqual({ note: 'short', 'org.opencontainers.image.ref.name': 'v3' });
 
     const other = freshImage();
     const full = ociArchive(other, 'example.com/elsewhere:1');

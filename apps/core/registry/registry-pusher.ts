@@ -11,6 +11,9 @@ import { DEFAULT_RETRY, type RetryPolicy, retry } from './retry.ts';
 /** Bytes of one request to a registry that takes no blob in one piece. */
 const CHUNK = 8 * 1024 * 1024;
 
+/** A registry may take its time to check and store what it has received, and says nothing meanwhile. */
+const IDLE_TIMEOUT_MS = 5 * 60_000;
+
 export interface BlobUpload {
   readonly descriptor: Descriptor;
   /** Another repository of the same registry that is known to have the blob. */
@@ -47,7 +50,8 @@ export class RegistryPusher implements Disposable {
       throw new BerthError('failed_precondition', message);
     }
     const headers = { ...options.headers, ...host.headers };
-    const session = new HostSession({ ...host, headers }, options.credentials, options.trace);
+    const timeouts = { ...host.timeouts, idleMs: IDLE_TIMEOUT_MS };
+    const session = new HostSession({ ...host, headers, timeouts }, options.credentials, options.trace);
     return new RegistryPusher(reference, session, options.retry ?? DEFAULT_RETRY);
   }
 

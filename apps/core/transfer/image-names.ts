@@ -22,6 +22,9 @@ export interface ImageDestination {
   readonly rules: readonly NameRule[];
 }
 
+/** Bytes of key and value. */
+const MAX_ANNOTATION = 4096;
+
 const IMAGE_NAME = 'io.containerd.image.name';
 const REF_NAME = 'org.opencontainers.image.ref.name';
 
@@ -55,10 +58,16 @@ export function storeImage(
   images: ImageStore,
   destination: ImageDestination,
   name: string,
-  { mediaType, digest, size }: Descriptor,
+  { mediaType, digest, size, annotations = {} }: Descriptor,
 ): Image {
   const { ns } = destination;
-  const input: ImageInput = { name, target: { mediaType, digest, size }, labels: labelsOf(destination, name) };
+  const target = {
+    mediaType,
+    digest,
+    size,
+    annotations: Object.fromEntries(Object.entries(annotations).filter(isShort)),
+  };
+  const input: ImageInput = { name, target, labels: labelsOf(destination, name) };
   for (;;) {
     try {
       return images.create(ns, input);
@@ -72,6 +81,11 @@ export function storeImage(
       if (!isCode(error, 'not_found')) throw error;
     }
   }
+}
+
+/** What an archive says about its images is kept while it is no longer than a label: lists answer with all of it. */
+function isShort([key, value]: readonly [string, string]): boolean {
+  return Buffer.byteLength(key) + Buffer.byteLength(value) <= MAX_ANNOTATION;
 }
 
 /** Extra names go with the name that was asked for: they are collected once that one is removed. */
