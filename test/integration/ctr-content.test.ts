@@ -77,12 +77,16 @@ describe.each(ctrKinds)('content and more by the $kind ctr', ({ kind, program, m
       seen += String(data);
     });
     try {
-      await waitFor('an event', async () => {
-        using clients = suite.berthd.clients(namespace);
-        await clients.images.create({ image: { name: 'told', target } });
-        await clients.images.delete({ name: 'told' });
-        return seen.includes('/images/delete');
-      });
+      await waitFor(
+        'an event',
+        async () => {
+          using clients = suite.berthd.clients(namespace);
+          await clients.images.create({ image: { name: 'told', target } });
+          await clients.images.delete({ name: 'told' });
+          return seen.includes('/images/delete');
+        },
+        30_000,
+      );
     } finally {
       watching.kill();
     }

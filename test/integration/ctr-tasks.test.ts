@@ -86,9 +86,13 @@ describe.each(ctrKinds)('containers and tasks by the $kind ctr', ({ kind, progra
     expect((await ctr.table('tasks', 'ls'))[0]?.at(-1)).toBe('PAUSED');
     await ctr.run('tasks', 'resume', 'life');
     await ctr.run('tasks', 'kill', '--signal', 'KILL', '--exec-id', 'stay', 'life');
-    await waitFor('the second process to end', async () => (await ctr.table('tasks', 'ps', 'life')).length === 1);
+    await waitFor(
+      'the second process to end',
+      async () => (await ctr.table('tasks', 'ps', 'life')).length === 1,
+      30_000,
+    );
     await ctr.run('tasks', 'kill', '--signal', 'KILL', 'life');
-    await waitFor('the task to stop', async () => (await ctr.table('tasks', 'ls'))[0]?.at(-1) === 'STOPPED');
+    await waitFor('the task to stop', async () => (await ctr.table('tasks', 'ls'))[0]?.at(-1) === 'STOPPED', 30_000);
     expect((await ctr.try('tasks', 'rm', 'life')).stderr).toContain('exit code 137');
     await ctr.run('containers', 'rm', 'life');
     expect((await ctr.try('containers', 'info', 'life')).stderr).toContain('not found');
@@ -102,7 +106,7 @@ describe.each(ctrKinds)('containers and tasks by the $kind ctr', ({ kind, progra
     attached.stdout.on('data', (data) => {
       said += String(data);
     });
-    await waitFor('words of the task', () => said.includes('tick'), 20_000);
+    await waitFor('words of the task', () => said.includes('tick'), 30_000);
     await ctr.run('tasks', 'kill', '--signal', 'KILL', 'talks');
     await new Promise((resolve) => attached.once('close', resolve));
     await ctr.try('tasks', 'rm', '--force', 'talks');
