@@ -83,6 +83,32 @@ describe('Docker Engine, on the core daemon', () => {
     await expectNoLeaks(scope, clean);
   });
 
+  it('removes a running container when it is forced to, and one that was to go when it ends', async () => {
+    await background('running', `echo one; ${forever}`);
+    expect((await docker.try('rm', 'running')).code).toBe(1);
+    await docker.run('rm', '--force', 'running');
+    await background('vanishing', 'exit 0', '--rm');
+    await waitFor('both to be gone', async () => (await docker.run('ps', '--all', '--quiet')) === '');
+    expect(await ctr.table('containers', 'ls')).toEqual([]);
+    await expectNoLeaks(scope, clean);
+  });
+
+  it('follows the log of a container to its end, and sends it any signal', async () => {
+    await background('signalled', 'trap "echo caught; exit 3" USR1; echo ready; while :; do sleep 0.05; done');
+    const following = docker.start('logs', '--follow', 'signalled');
+    await waitFor('it to be ready', async () => (await docker.run('logs', 'signalled')) === 'ready');
+    await docker.run('kill', '--signal', 'USR1', 'signalled');
+    expect(await following).toMatchObject({ exitCode: 0, stdout: 'ready\ncaught\n' });
+    expect(await docker.run('wait', 'signalled')).toBe('3');
+  });
+
+  it('changes the limits of a running container', async () => {
+    await background('limited', forever, '--memory', '64m');
+    await docker.run('update', '--memory', '48m', '--memory-swap', '-1', 'limited');
+    const line = await docker.run('stats', '--no-stream', '--format', '{{.MemUsage}}', 'limited');
+    expect(line).toMatch(/ \/ 48MiB$/);
+  });
+
   it('sees nothing of other namespaces, nor they of it', async () => {
     await background('own', forever);
     const others = new Ctr(suite.berthd.socket, `${suite.namespace}-pods`, suite.dir);
