@@ -37,7 +37,7 @@ export interface EventSubscriber {
    * Every event from this call on that matches any of the filters (no filter: all), in the order of publication; shortly
    * after a restart of the daemon, exits of earlier tasks that the subscriber missed come first.
    * The subscription exists when the call returns, before the first `next()`. It ends quietly when `signal` aborts or
-   * the iterator is returned. A subscriber that lags behind by more than the bound gets `resource_exhausted`, and
+   * the iterator is returned. A subscriber that lags behind by more than the bounds gets `resource_exhausted`, and
    * what was queued for it is dropped: it has to subscribe again and look at the state anew.
    * @throws invalid_argument for a filter that doesn't parse.
    */

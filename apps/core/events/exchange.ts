@@ -7,22 +7,24 @@ import type { WireTypes } from '#proto/wire.ts';
 import { eventField } from './event-fields.ts';
 import type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
 import { MissedExits } from './missed-exits.ts';
-import { Subscription } from './subscription.ts';
+import { type QueueLimits, Subscription } from './subscription.ts';
 import { validateTopic } from './topic.ts';
 
 export type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
 
-/** Events a subscriber may lag behind: some 50 pods starting at once, many times over, at about 300 bytes each. */
-const QUEUE_LIMIT = 16_384;
+/** What a subscriber may lag behind: some 50 pods starting at once, many times over, at about 300 bytes each. */
+const QUEUE_EVENTS = 16_384;
+/** Clients may publish events of up to 16 MiB. */
+const QUEUE_BYTES = 32 << 20;
 
 /** The daemon's events, from every publisher to every subscriber, in the order they were published. Nothing is stored, but see MissedExits. */
 export class EventExchange implements EventPublisher, EventSubscriber {
   readonly #subscriptions = new Set<Subscription>();
-  readonly #queueLimit: number;
+  readonly #limits: QueueLimits;
   readonly #missedExits = new MissedExits();
 
-  constructor(options: { queueLimit?: number } = {}) {
-    this.#queueLimit = options.queueLimit ?? QUEUE_LIMIT;
+  constructor(options: { queueLimit?: number; queueBytes?: number } = {}) {
+    this.#limits = { events: options.queueLimit ?? QUEUE_EVENTS, bytes: options.queueBytes ?? QUEUE_BYTES };
   }
 
   publish(namespace: string, topic: string, typeUrl: string, payload: Uint8Array): void {
@@ -43,7 +45,7 @@ export class EventExchange implements EventPublisher, EventSubscriber {
   subscribe(filters: readonly string[], signal?: AbortSignal): AsyncIterableIterator<Envelope> {
     const matches = matcher(filters);
     const onAbort = () => subscription.end();
-    const subscription = new Subscription(matches, this.#queueLimit, (self) => {
+    const subscription = new Subscription(matches, this.#limits, (self) => {
       this.#subscriptions.delete(self);
       signal?.removeEventListener('abort', onAbort);
     });

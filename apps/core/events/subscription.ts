@@ -1,6 +1,13 @@
 import { BerthError } from '#common/errors.ts';
 import type { Envelope } from './events.ts';
 
+/** How far a subscriber may lag behind. */
+export interface QueueLimits {
+  readonly events: number;
+  /** Of payload, in all that waits; one event of any size always finds room. */
+  readonly bytes: number;
+}
+
 interface Waiter {
   resolve(result: IteratorResult<Envelope>): void;
   reject(error: BerthError): void;
@@ -9,17 +16,18 @@ interface Waiter {
 /** One subscriber's bounded queue, read as an async iterator. */
 export class Subscription implements AsyncIterableIterator<Envelope> {
   readonly #matches: (envelope: Envelope) => boolean;
-  readonly #limit: number;
+  readonly #limits: QueueLimits;
   readonly #onEnd: (self: Subscription) => void;
   #queue: Envelope[] = [];
   #head = 0;
+  #bytes = 0;
   #waiter: Waiter | undefined;
   #ended = false;
   #failure: BerthError | undefined;
 
-  constructor(matches: (envelope: Envelope) => boolean, limit: number, onEnd: (self: Subscription) => void) {
+  constructor(matches: (envelope: Envelope) => boolean, limits: QueueLimits, onEnd: (self: Subscription) => void) {
     this.#matches = matches;
-    this.#limit = limit;
+    this.#limits = limits;
     this.#onEnd = onEnd;
   }
 
@@ -32,11 +40,15 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
       waiter.resolve({ done: false, value: envelope });
       return;
     }
-    if (this.#queue.length - this.#head >= this.#limit) {
-      const message = `event subscriber is more than ${this.#limit} events behind: subscribe again and read the state anew`;
+    const waiting = this.#queue.length - this.#head;
+    const bytes = this.#bytes + envelope.event.value.length;
+    if (waiting >= this.#limits.events || (waiting > 0 && bytes > this.#limits.bytes)) {
+      const behind = `${waiting} events of ${this.#bytes} bytes behind`;
+      const message = `event subscriber is ${behind}: subscribe again and read the state anew`;
       this.end(new BerthError('resource_exhausted', message));
       return;
     }
+    this.#bytes = bytes;
     this.#queue.push(envelope);
   }
 
@@ -58,6 +70,7 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
     const value = this.#queue[this.#head];
     if (value !== undefined) {
       this.#head += 1;
+      this.#bytes -= value.event.value.length;
       if (this.#head === this.#queue.length) {
         this.#queue = [];
         this.#head = 0;

@@ -90,6 +90,19 @@ describe('event exchange', () => {
     expect((await other.next()).value?.topic).toBe('/a/4');
   });
 
+  it('takes no more than so many bytes for a subscriber that lags behind, but any one event', async () => {
+    const exchange = new EventExchange({ queueBytes: 10 });
+    const slow = exchange.subscribe([]);
+    const publish = (bytes: number) => exchange.publish('default', '/a/b', 't', new Uint8Array(bytes));
+    publish(1000);
+    expect((await slow.next()).value?.event.value).toHaveLength(1000);
+    for (const bytes of [4, 4, 2]) publish(bytes);
+    expect((await slow.next()).value?.event.value).toHaveLength(4);
+    publish(4);
+    publish(1);
+    await expect(slow.next()).rejects.toMatchObject({ code: 'resource_exhausted' });
+  });
+
   it('keeps up with a subscriber that reads more than the bound in all', async () => {
     const exchange = new EventExchange({ queueLimit: 2 });
     const subscription = exchange.subscribe([]);
