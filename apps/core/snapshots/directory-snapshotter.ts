@@ -1,5 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { type Labels, labelKeys } from '#common/labels.ts';
@@ -12,7 +11,7 @@ import { writeRecordFile } from '../metadata/record-file.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { diskUsage } from './disk-usage.ts';
 import { filesOf, type SnapshotDriver, type SnapshotFiles } from './driver.ts';
-import { Rubbish } from './rubbish.ts';
+import { type NewDirectory, SnapshotDirectories } from './snapshot-directories.ts';
 import { infoOf, type SnapshotRow, SnapshotRows } from './snapshot-rows.ts';
 import type {
   CommitSnapshotOptions,
@@ -57,28 +56,27 @@ interface Wanted {
  */
 export class DirectorySnapshotter implements Snapshotter {
   readonly name: string;
-  /** Absolute path of the directory with all snapshots. */
-  readonly root: string;
   readonly #driver: SnapshotDriver;
   readonly #parts: SnapshotterParts;
   readonly #db: Database;
   readonly #rows: SnapshotRows;
-  readonly #rubbish: Rubbish;
-  /** Names of directories that are about to become snapshots. */
-  readonly #inTheMaking = new Set<string>();
+  readonly #directories: SnapshotDirectories;
 
   /** Makes the directory. */
   constructor(root: string, driver: SnapshotDriver, parts: SnapshotterParts) {
-    mkdirSync(root, { recursive: true, mode: 0o700 });
     this.name = driver.name;
-    this.root = root;
     this.#driver = driver;
     this.#parts = parts;
     this.#db = parts.db;
     this.#rows = new SnapshotRows(parts.db, driver.name);
-    this.#rubbish = new Rubbish(parts.db, parts.onLeftOver);
+    this.#directories = new SnapshotDirectories(root, parts.db, parts.onLeftOver);
     // A transaction that was cut short may have left the directory of a row that never was.
-    this.#rows.skipIds(Math.max(0, ...readdirSync(root).map(Number).filter(Number.isSafeInteger)));
+    this.#rows.skipIds(this.#directories.highestId());
+  }
+
+  /** Absolute path of the directory with all snapshots. */
+  get root(): string {
+    return this.#directories.root;
   }
 
   get capabilities(): readonly string[] {
@@ -136,7 +134,7 @@ export class DirectorySnapshotter implements Snapshotter {
     });
     const payload = { key, snapshotter: this.name };
     this.#parts.events.publishTyped(ns, '/snapshot/remove', 'containerd.events.SnapshotRemove', payload);
-    this.#rubbish.add(this.#directory(row.id));
+    this.#directories.remove(row.id);
     this.#parts.onRelease();
   }
 
@@ -168,28 +166,19 @@ export class DirectorySnapshotter implements Snapshotter {
     const row = this.#rows.require(ns, key);
     if (row.size !== null && row.inodes !== null) return { size: row.size, inodes: row.inodes };
     if (row.kind === 'view') return { size: 0, inodes: 0 };
-    const usage = await diskUsage(filesOf(this.#directory(row.id)));
+    const usage = await diskUsage(filesOf(this.#directories.pathOf(row.id)));
     // A committed snapshot never changes again: remember. It may have been committed, or removed, meanwhile.
     if (row.kind === 'committed') this.#rows.remember(row.id, usage);
     return usage;
   }
 
   async cleanup(): Promise<void> {
-    this.#sweep();
-    await this.#rubbish.drained();
+    await this.#directories.sweep(this.#rows.ids());
   }
 
   /** Ends the deleting in the background; the next start goes on with what is left. */
   close(): void {
-    this.#rubbish.close();
-  }
-
-  /** Deletes directories of snapshots whose rows are gone or never came to be, in the background. */
-  #sweep(): void {
-    const ids = this.#rows.ids();
-    for (const name of readdirSync(this.root)) {
-      if (!ids.has(Number(name)) && !this.#inTheMaking.has(name)) this.#rubbish.add(join(this.root, name));
-    }
+    this.#directories.close();
   }
 
   async #create(wanted: Wanted): Promise<Mount[]> {
@@ -197,17 +186,9 @@ export class DirectorySnapshotter implements Snapshotter {
     if (key === '') throw new BerthError('invalid_argument', 'a snapshot needs a key');
     const existing = this.#existing(wanted);
     if (existing) throw existing;
-    const making = `new-${randomBytes(6).toString('hex')}`;
-    this.#inTheMaking.add(making);
-    try {
-      await this.#fill(join(this.root, making), wanted);
-      this.#record(join(this.root, making), wanted);
-    } catch (error) {
-      this.#rubbish.add(join(this.root, making));
-      throw BerthError.from(error);
-    } finally {
-      this.#inTheMaking.delete(making);
-    }
+    using directory = this.#directories.make();
+    await this.#fill(directory.path, wanted);
+    this.#record(directory, wanted);
     if (kind === 'active') {
       const payload = { key, parent, snapshotter: this.name };
       this.#parts.events.publishTyped(ns, '/snapshot/prepare', 'containerd.events.SnapshotPrepare', payload);
@@ -238,9 +219,9 @@ export class DirectorySnapshotter implements Snapshotter {
   }
 
   /** Makes the row and moves the files to their place. Things may have changed while they were made. */
-  #record(made: string, wanted: Wanted): void {
+  #record(directory: NewDirectory, wanted: Wanted): void {
     const { ns, kind, key, parent, labels, lease } = wanted;
-    let place: string | undefined;
+    let placed: Disposable | undefined;
     try {
       const existing = this.#db.tx(() => {
         this.#parts.namespaces.ensure(ns);
@@ -249,16 +230,15 @@ export class DirectorySnapshotter implements Snapshotter {
         if (lease) this.#lease(ns, lease, key);
         const parentRow = parent === '' ? undefined : this.#requireParent(ns, parent);
         const id = this.#rows.insert(ns, key, kind, parentRow?.id, labelsToColumn(labels));
-        renameSync(made, this.#directory(id));
-        place = this.#directory(id);
+        placed = directory.place(id);
         this.#file(id, this.#rows.require(ns, key), ns);
         return undefined;
       });
       if (existing) throw existing;
     } catch (error) {
       // An id that was rolled back is given again.
-      if (place !== undefined) renameSync(place, made);
-      throw error;
+      placed?.[Symbol.dispose]();
+      throw BerthError.from(error);
     }
   }
 
@@ -272,18 +252,18 @@ export class DirectorySnapshotter implements Snapshotter {
   }
 
   #filesOf({ id, kind, labels }: SnapshotRow): SnapshotFiles {
-    const parents = this.#rows.ancestors(id).map((below) => this.#directory(below));
-    return { directory: this.#directory(id), kind, parents, labels: forDriver(labelsFromColumn(labels)) };
+    const parents = this.#rows.ancestors(id).map((below) => this.#directories.pathOf(below));
+    return { directory: this.#directories.pathOf(id), kind, parents, labels: forDriver(labelsFromColumn(labels)) };
   }
 
   /** The directories of a committed snapshot and all below it. */
   #withAncestors(id: number): string[] {
-    return [id, ...this.#rows.ancestors(id)].map((below) => this.#directory(below));
+    return [id, ...this.#rows.ancestors(id)].map((below) => this.#directories.pathOf(below));
   }
 
   /** Writes what the record says beside the files, for the day when the database is lost. */
   #file(id: number, row: SnapshotRow, ns: string): void {
-    writeRecordFile(join(this.#directory(id), snapshotRecordName), {
+    writeRecordFile(join(this.#directories.pathOf(id), snapshotRecordName), {
       ns,
       name: row.name,
       kind: row.kind,
@@ -291,10 +271,6 @@ export class DirectorySnapshotter implements Snapshotter {
       labels: labelsFromColumn(row.labels),
       createdAt: row.created_at,
     });
-  }
-
-  #directory(id: number): string {
-    return join(this.root, String(id));
   }
 
   #lease(ns: string, lease: string, key: string): void {
