@@ -7,6 +7,7 @@ import { type Labels, labelKeys } from '#common/labels.ts';
 import { type Descriptor, mediaTypes } from '#common/oci/image.ts';
 import type { ContentStore, ContentWriter } from '../content/store.ts';
 import type { Mount } from '../snapshots/snapshotter.ts';
+import { Limiter } from '../transfer/limiter.ts';
 import type { DiffJob, DiffMessage, DiffSource, LayerCompression } from './diff-protocol.ts';
 import { readOnly, upperDirectory } from './diff-source.ts';
 import { LayerProcess } from './layer-process.ts';
@@ -27,6 +28,7 @@ export interface CompareRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+const PARALLEL_PROCESSES = 4;
 const PROGRAM = fileURLToPath(new URL('./diff-child.ts', import.meta.url));
 
 const COMPRESSIONS: Readonly<Record<string, LayerCompression>> = {
@@ -38,10 +40,14 @@ const COMPRESSIONS: Readonly<Record<string, LayerCompression>> = {
   [mediaTypes.dockerLayerZstd]: 'zstd',
 };
 
+type DiffResult = Exclude<DiffMessage, { type: 'error' }>;
+
 /** Makes layers of the differences between mounts, each in a process of its own that has them as its root. */
 export class LayerComparer {
   readonly #content: ContentStore;
   readonly #cacheDir: string;
+  /** A process takes some 50 MB, and one keeps a core busy. */
+  readonly #processes = new Limiter(PARALLEL_PROCESSES);
 
   /** @param cacheDir private directory for compiled code and for the places that trees are mounted on. */
   constructor(content: ContentStore, cacheDir: string) {
@@ -104,12 +110,21 @@ export class LayerComparer {
     return { kind: 'trees', lower: readOnly(left), upper: readOnly(right), workspace };
   }
 
-  async #run(
+  #run(
     job: DiffJob,
     lowers: readonly string[],
     writer: ContentWriter,
     signal: AbortSignal | undefined,
-  ): Promise<Exclude<DiffMessage, { type: 'error' }>> {
+  ): Promise<DiffResult> {
+    return this.#processes.run(() => this.#runNow(job, lowers, writer, signal));
+  }
+
+  async #runNow(
+    job: DiffJob,
+    lowers: readonly string[],
+    writer: ContentWriter,
+    signal: AbortSignal | undefined,
+  ): Promise<DiffResult> {
     signal?.throwIfAborted();
     const child = new LayerProcess(PROGRAM, this.#cacheDir);
     const kill = (): void => child.kill();
