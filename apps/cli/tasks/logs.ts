@@ -46,7 +46,10 @@ async function show(id: string, uri: string, isError: boolean, follow: boolean, 
   const kind = streamKind(uri);
   if (path !== undefined && kind === 'file') return showFile(path, out, follow, over);
   if (path !== undefined && kind === 'fifo') {
-    if (follow) return showFifo(path, out, over);
+    if (follow) {
+      process.stderr.write(`berth: ${id} writes into a FIFO: what is shown here, no other reader of it gets\n`);
+      return showFifo(path, out, over);
+    }
     const why =
       'goes into a FIFO, which keeps nothing: --follow shows what comes from now on, and takes it from others';
     throw new BerthError('failed_precondition', `the output of task "${id}" ${why}`);
