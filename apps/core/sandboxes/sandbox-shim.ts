@@ -1,7 +1,11 @@
+import { once } from 'node:events';
 import { TtrpcClient } from '#common/ttrpc/client.ts';
 import { decode, encode, type MessageName } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
 import { type Bootstrap, socketPathOf } from '../tasks/bootstrap.ts';
+import type { BundleFacts } from '../tasks/bundle.ts';
+
+const RECONNECT_MS = 2000;
 
 const service = 'containerd.runtime.sandbox.v1.Sandbox';
 
@@ -64,6 +68,16 @@ export class SandboxShim {
     return new SandboxShim(bootstrap, await TtrpcClient.connect(socketPathOf(bootstrap.address), { signal: either }));
   }
 
+  /** undefined for a sandbox that was never acknowledged, or whose shim is gone. */
+  static async reconnect({ created, bootstrap }: BundleFacts): Promise<SandboxShim | undefined> {
+    if (!created || bootstrap === undefined) return undefined;
+    try {
+      return await SandboxShim.connect(bootstrap, RECONNECT_MS);
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Whether the connection is gone: the shim has ended, or we have closed it. */
   get closed(): boolean {
     return this.#client.closed;
@@ -71,6 +85,13 @@ export class SandboxShim {
 
   onClose(callback: () => void): void {
     this.#client.onClose(callback);
+  }
+
+  /** Settles when the connection is gone, or the time is over. */
+  async gone(timeoutMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.onClose(resolve);
+    await Promise.race([promise, once(AbortSignal.timeout(timeoutMs), 'abort')]);
   }
 
   close(): void {

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { BerthError, isCode } from '#common/errors.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
@@ -8,7 +7,7 @@ import type { Mount } from '#proto/containerd/types/Mount.ts';
 import type { EventPublisher } from '../events/events.ts';
 import { toAny } from '../metadata/typed-bytes.ts';
 import type { Bootstrap } from '../tasks/bootstrap.ts';
-import { Bundle, type BundleFacts } from '../tasks/bundle.ts';
+import { Bundle } from '../tasks/bundle.ts';
 import { findBundles } from '../tasks/recovery.ts';
 import type { RuntimeNames } from '../tasks/runtime-name.ts';
 import { isOwnShim, type ShimCommand } from '../tasks/shim-command.ts';
@@ -46,7 +45,6 @@ interface Running {
 }
 
 const CONNECT_MS = 10_000;
-const RECONNECT_MS = 2000;
 const SHUTDOWN_MS = 5000;
 /** Task APIs from this version on serve several tasks beside their sandbox (containerd, core/runtime/v2). */
 const GROUPING_VERSION = 3;
@@ -184,7 +182,7 @@ export class ShimSandboxes {
       );
     }
     const bundle = new Bundle(sandboxesDir, namespace, id);
-    bundle.create(spec?.value ?? Buffer.from('{}'), shimBinary);
+    await this.#makeBundle(bundle, spec?.value ?? Buffer.from('{}'), shimBinary);
 
     await using undo = new AsyncDisposableStack();
     undo.defer(async () => void (await this.#clearBundle(bundle, shimBinary)));
@@ -206,6 +204,17 @@ export class ShimSandboxes {
     bundle.recordCreated();
     undo.move();
     this.#adopt({ bundle, shimBinary, shim, shimLog, ending: false });
+  }
+
+  /** Removes first what an earlier failure may have left under that name. */
+  async #makeBundle(bundle: Bundle, spec: Uint8Array, shimBinary: string): Promise<void> {
+    try {
+      bundle.create(spec, shimBinary);
+    } catch (error) {
+      if (!isCode(error, 'already_exists')) throw error;
+      await this.#clearBundle(bundle, (await bundle.facts()).shimBinary ?? '');
+      bundle.create(spec, shimBinary);
+    }
   }
 
   #adopt(running: Running): void {
@@ -237,7 +246,7 @@ export class ShimSandboxes {
   /** Gives a shim that was told to end the time to do so, and clears away what is left. */
   async #clear(running: Running): Promise<void> {
     const { bundle, shim, shimBinary, shimLog } = running;
-    await closed(shim, SHUTDOWN_MS);
+    await shim.gone(SHUTDOWN_MS);
     shim.close();
     await this.#clearBundle(bundle, shimBinary);
     shimLog.close();
@@ -270,7 +279,7 @@ export class ShimSandboxes {
     const log = this.#logOf(bundle);
     try {
       const facts = await bundle.facts();
-      const shim = await reconnect(facts);
+      const shim = await SandboxShim.reconnect(facts);
       if (shim === undefined) {
         await this.#clearBundle(bundle, facts.shimBinary ?? '');
         log.info('removed what an ended sandbox left');
@@ -294,24 +303,6 @@ export class ShimSandboxes {
   #logOf(bundle: Bundle): Logger {
     return this.#options.log.child({ ns: bundle.namespace, sandbox: bundle.id });
   }
-}
-
-/** undefined for a sandbox that was never acknowledged, or whose shim is gone. */
-async function reconnect({ created, bootstrap }: BundleFacts): Promise<SandboxShim | undefined> {
-  if (!created || bootstrap === undefined) return undefined;
-  try {
-    return await SandboxShim.connect(bootstrap, RECONNECT_MS);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Settles when the connection is gone, or the time is over. */
-async function closed(shim: SandboxShim, timeoutMs: number): Promise<void> {
-  const over = AbortSignal.timeout(timeoutMs);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  shim.onClose(resolve);
-  await Promise.race([promise, once(over, 'abort')]);
 }
 
 function keyOf(namespace: string, id: string): string {
