@@ -42,10 +42,6 @@ export class LoggingProgram {
     });
   }
 
-  static isMeantBy(uri: string): boolean {
-    return /^binary(?:-v2)?:\/\//.test(uri);
-  }
-
   /**
    * Runs the program and waits until it is ready; an aborted signal kills it.
    * Throws `failed_precondition` when it can't be run or isn't ready.

@@ -1,11 +1,11 @@
 import { BerthError } from '#common/errors.ts';
 import { readText } from '#common/native/files.ts';
-import { Console, ConsoleSocket } from './console.ts';
-import { type Logged, LoggingProgram } from './logging-program.ts';
+import type { Console } from './console.ts';
+import type { Logged, LoggingProgram } from './logging-program.ts';
 import { familyOf, sendSignal } from './process-family.ts';
 import type { Exit, Reaper } from './reaper.ts';
 import type { ProcessStdio } from './runc.ts';
-import { type Owner, Stdio, type StdioPaths } from './stdio.ts';
+import { namesProgram, type Owner, Stdio, type StdioPaths } from './stdio.ts';
 
 export type ProcessState = 'created' | 'running' | 'paused' | 'stopped';
 
@@ -89,7 +89,9 @@ export class TaskProcess {
 
   async #launch(around: LaunchSurroundings, run: (stdio: ProcessStdio) => Promise<void>): Promise<void> {
     const program = await this.#startProgram(around);
+    // What few containers need is loaded for those: an idle shim is small.
     if (this.paths.terminal) {
+      const { Console, ConsoleSocket } = await import('./console.ts');
       const socket = new ConsoleSocket(around.socketPath);
       try {
         await run({ consoleSocket: socket.path });
@@ -112,10 +114,11 @@ export class TaskProcess {
 
   async #startProgram({ logged, reaper, signal }: LaunchSurroundings): Promise<LoggingProgram | undefined> {
     const { stdout, stderr, terminal } = this.paths;
-    if (!LoggingProgram.isMeantBy(stdout)) return undefined;
+    if (!namesProgram(stdout)) return undefined;
     if (stderr !== stdout && !(stderr === '' && terminal)) {
       throw new BerthError('invalid_argument', `stdout goes to ${stdout}: so must stderr, not to "${stderr}"`);
     }
+    const { LoggingProgram } = await import('./logging-program.ts');
     this.#program = await LoggingProgram.start(stdout, logged, reaper, signal);
     return this.#program;
   }

@@ -28,7 +28,7 @@ const sigkill = 9;
 const abortGraceMs = 10_000;
 
 /** Variables that are the shim's own, or that would make the OCI runtime talk to somebody else's systemd unit. */
-const privateVariables = /^(?:BUN_|BERTH_|NOTIFY_SOCKET=|LISTEN_FDS=|LISTEN_PID=|LISTEN_FDNAMES=)/;
+const privateVariables = /^(?:BUN_|BERTH_|MIMALLOC_|NOTIFY_SOCKET=|LISTEN_FDS=|LISTEN_PID=|LISTEN_FDNAMES=)/;
 
 /**
  * The command line of an OCI runtime: runc, crun, youki (opencontainers/runtime-tools, `command-line-interface.md`).

@@ -91,6 +91,11 @@ function giveTo({ uid, gid }: Owner, fd: number): void {
   if ((uid !== 0 || gid !== 0) && kindOf(`/proc/self/fd/${fd}`) === 'fifo') fchown(fd, uid, gid);
 }
 
+/** Whether a process's output goes to a program (logging-program.ts). */
+export function namesProgram(uri: string): boolean {
+  return /^binary(?:-v2)?:\/\//.test(uri);
+}
+
 export function openNull(): number {
   return open('/dev/null', O.RDWR, 0);
 }
