@@ -23,6 +23,17 @@ export default defineConfig({
           hookTimeout: 180_000,
         },
       },
+      {
+        test: {
+          // Runs inside a guest only: `npm run guest`.
+          name: 'guest',
+          include: ['test/guest/*.test.ts'],
+          fileParallelism: false,
+          pool: 'forks',
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+        },
+      },
     ],
   },
 });

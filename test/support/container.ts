@@ -19,7 +19,10 @@ export interface ContainerOptions {
 }
 
 /** Snapshot and record of a container; `removeContainer` undoes it. */
-export async function createContainer({ clients, namespace }: BerthdSuite, options: ContainerOptions): Promise<void> {
+export async function createContainer(
+  { clients, namespace }: Pick<BerthdSuite, 'clients' | 'namespace'>,
+  options: ContainerOptions,
+): Promise<void> {
   const { id, chain, args, labels = {}, runtime = 'io.containerd.runc.v2' } = options;
   const spec = specOf(`/${namespace}/${id}`, processOf(args, options.terminal));
   options.change?.(spec);
@@ -37,7 +40,7 @@ export async function createContainer({ clients, namespace }: BerthdSuite, optio
   });
 }
 
-export async function removeContainer({ clients }: BerthdSuite, id: string): Promise<void> {
+export async function removeContainer({ clients }: Pick<BerthdSuite, 'clients'>, id: string): Promise<void> {
   await clients.containers.delete({ id });
   await clients.snapshots.remove({ snapshotter: 'overlayfs', key: id });
 }
