@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
@@ -19,6 +19,11 @@ import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();
 let lower: string;
+
+/** What nothing holds goes with the next collection, which may come at any time. */
+const held = { lease: 'tests' };
+
+beforeAll(() => suite.clients.leases.create({ id: held.lease }));
 
 beforeEach(() => {
   lower = join(suite.dir, 'lower');
@@ -59,7 +64,7 @@ const merged = {
 describe('an activation', () => {
   test('mounts what the client can’t, and fills in where that is', async () => {
     const { mounts } = suite.clients;
-    const { info } = await mounts.activate({ name: 'one', mounts: [bind(), tmpfs, merged], labels: { a: 'b' } });
+    const { info } = await mounts.activate({ name: 'one', mounts: [bind(), tmpfs, merged], labels: { a: 'b' } }, held);
     const points = mountedPoints();
     expect(points).toHaveLength(2);
     expect(info).toMatchObject({
@@ -92,7 +97,7 @@ describe('an activation', () => {
   test('of mounts that the client can make itself is not made, unless it is temporary', async () => {
     const { mounts } = suite.clients;
     await expect(mounts.activate({ name: 'plain', mounts: [bind()] })).rejects.toMatchObject({ code: 'unimplemented' });
-    const { info } = await mounts.activate({ name: 'plain', mounts: [bind()], temporary: true });
+    const { info } = await mounts.activate({ name: 'plain', mounts: [bind()], temporary: true }, held);
     const [point = ''] = mountedPoints();
     expect(info?.system).toEqual([{ type: 'bind', source: point, target: '', options: ['rbind'] }]);
     expect(existsSync(join(point, 'file'))).toBe(true);
@@ -127,7 +132,7 @@ describe('an activation', () => {
     const request = { name: 'disk', mounts: [{ type: 'ext4', source: file, options: ['loop', 'nodev'] }] };
     const devices = () => execFileSync('losetup', ['--noheadings', '-O', 'NAME', '-j', file], { encoding: 'utf8' });
     for (const data of ['', 'kept']) {
-      await mounts.activate({ ...request, temporary: true });
+      await mounts.activate({ ...request, temporary: true }, held);
       const [point = ''] = mountedPoints();
       if (data === 'kept') expect(readFileSync(join(point, 'file'), 'utf8')).toBe(data);
       writeFileSync(join(point, 'file'), 'kept');
@@ -144,7 +149,7 @@ describe('an activation', () => {
     symlinkSync('/tmp', join(root, 'out'));
     const option = (path: string) => `X-containerd.mkdir.path=${path}`;
     const mount = (path: string) => ({ type: 'mkdir/tmpfs', source: 'tmpfs', options: [option(path), 'size=1m'] });
-    const { info } = await mounts.activate({ name: 'made', mounts: [mount(`${root}/new:0750:7:8`)] });
+    const { info } = await mounts.activate({ name: 'made', mounts: [mount(`${root}/new:0750:7:8`)] }, held);
     expect(info?.system).toMatchObject([{ type: 'tmpfs', options: ['size=1m'] }]);
     const { mode, uid, gid } = statSync(join(root, 'new'));
     expect([mode & 0o7777, uid, gid]).toEqual([0o750, 7, 8]);
@@ -157,8 +162,8 @@ describe('an activation', () => {
 
   test('belongs to its namespace, and is found by name and label', async () => {
     const { mounts } = suite.clients;
-    await mounts.activate({ name: 'b', mounts: [bind()], temporary: true, labels: { kind: 'x' } });
-    await mounts.activate({ name: 'a', mounts: [bind()], temporary: true });
+    await mounts.activate({ name: 'b', mounts: [bind()], temporary: true, labels: { kind: 'x' } }, held);
+    await mounts.activate({ name: 'a', mounts: [bind()], temporary: true }, held);
     expect(await names()).toEqual(['a', 'b']);
     expect(await names(['labels.kind==x'])).toEqual(['b']);
     expect(await names(['name==a'])).toEqual(['a']);
@@ -198,7 +203,7 @@ describe('activations', () => {
 
   test('in use wait for a later collection', async () => {
     const { mounts, leases } = suite.clients;
-    await mounts.activate({ name: 'busy', mounts: [tmpfs], temporary: true });
+    await mounts.activate({ name: 'busy', mounts: [tmpfs], temporary: true }, held);
     const [point = ''] = mountedPoints();
     const before = process.cwd();
     process.chdir(point);
@@ -229,7 +234,9 @@ describe('activations', () => {
 test('a task gets its root file system out of activated mounts, which go with it', async () => {
   const { clients, dir } = suite;
   const chain = await importImage(clients, busyboxImage(), 'docker.io/library/busybox:latest');
-  const { mounts: view } = await clients.snapshots.view({ snapshotter: 'overlayfs', key: 'view', parent: chain });
+  const labels = { 'containerd.io/gc.root': 'now' };
+  const request = { snapshotter: 'overlayfs', key: 'view', parent: chain, labels };
+  const { mounts: view } = await clients.snapshots.view(request);
   const upper = join(dir, 'upper');
   for (const name of ['fs', 'work']) mkdirSync(join(upper, name), { recursive: true });
   await createContainer(suite, { id: 'mounted', chain, args: ['sh', '-c', 'echo written > /made'] });

@@ -1,13 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage, ociArchive } from '../support/busybox-image.ts';
 import { Ctr } from '../support/ctr.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const name = 'docker.io/library/tool:1';
 const snapshotter = 'overlayfs';
+const labels = { 'containerd.io/gc.root': 'now' };
 const suite = useBerthd();
 let ctr: Ctr;
 
@@ -47,9 +49,9 @@ test('what a container wrote becomes a layer, and a snapshot that further contai
 test('two snapshots are compared, and the layer is printed', async () => {
   const { snapshots } = suite.clients;
   const [committed] = await Array.fromAsync(snapshots.list({ snapshotter, filters: ['kind==committed'] }));
+  const parent = committed?.info[0]?.name ?? '';
   for (const key of ['one', 'two']) {
-    const labels = { 'containerd.io/gc.root': 'x' };
-    const { mounts } = await snapshots.prepare({ snapshotter, key, parent: committed?.info[0]?.name ?? '', labels });
+    const { mounts } = await snapshots.prepare({ snapshotter, key, parent, labels });
     const upper = mounts[0]?.options.find((option) => option.startsWith('upperdir='))?.slice('upperdir='.length);
     mkdirSync(join(upper as string, key));
   }
@@ -57,4 +59,22 @@ test('two snapshots are compared, and the layer is printed', async () => {
   const printed = await ctr.run('snapshots', 'diff', ...plain, 'one', 'two');
   expect(printed).toContain('.wh.one');
   expect(printed).toContain('two/');
+});
+
+test('a call that is cancelled leaves no write behind', async () => {
+  const { content, diff, snapshots } = suite.clients;
+  const { mounts } = await snapshots.prepare({ snapshotter, key: 'endless', parent: '', labels });
+  const file = join(mounts[0]?.source ?? '', 'endless');
+  writeFileSync(file, '');
+  truncateSync(file, 2 ** 42);
+  const controller = new AbortController();
+  const made = diff.diff({ right: mounts, ref: 'endless' }, { signal: controller.signal });
+  made.catch(() => undefined);
+  const statuses = async () =>
+    (await content.listStatuses({})).statuses.map(({ ref, offset }) => [ref, Number(offset)]);
+  await waitFor('the write', async () => (await statuses()).some(([ref, offset]) => ref === 'endless' && offset !== 0));
+  controller.abort();
+  await expect(made).rejects.toMatchObject({ code: 'canceled' });
+  await waitFor('its end', async () => (await statuses()).length === 0);
+  await snapshots.remove({ snapshotter, key: 'endless' });
 });
