@@ -1,19 +1,20 @@
 import { BerthError } from '#common/errors.ts';
-import { validateIdentifier } from '#common/identifiers.ts';
 import { writeText } from '#common/native/files.ts';
 import { timestampFromDate } from '#common/timestamp.ts';
 import { type Any, unpackJson } from '#common/typeurl.ts';
 import { Bundle } from './bundle.ts';
 import { Cgroup } from './cgroup.ts';
 import type { Publish } from './events.ts';
+import { Execs } from './execs.ts';
 import { Exits } from './exits.ts';
 import type { ShimLog } from './log.ts';
 import { runtimeOptions } from './options.ts';
-import { type LaunchSurroundings, readPid, TaskProcess } from './process.ts';
+import { type LaunchSurroundings, TaskProcess } from './process.ts';
 import type { Reaper } from './reaper.ts';
-import { mountRootfs, type RootfsMount, unmountRootfs } from './rootfs.ts';
+import type { CreateRequest, ExecRequest } from './requests.ts';
+import { mountRootfs, unmountRootfs } from './rootfs.ts';
 import { Runc } from './runc.ts';
-import type { Owner, StdioPaths } from './stdio.ts';
+import type { Owner } from './stdio.ts';
 import { requireState } from './transitions.ts';
 
 /** What every container of a shim shares. */
@@ -24,22 +25,6 @@ export interface ShimContext {
   readonly reaper: Reaper;
   readonly publish: Publish;
   readonly log: ShimLog;
-}
-
-export interface CreateRequest extends StdioPaths {
-  readonly id: string;
-  readonly bundle: string;
-  readonly rootfs: readonly RootfsMount[];
-  readonly options: Any | null;
-  /** Folder of a checkpoint to start from; empty for none. */
-  readonly checkpoint: string;
-  readonly parentCheckpoint: string;
-}
-
-export interface ExecRequest extends StdioPaths {
-  readonly execId: string;
-  /** The OCI process as JSON. */
-  readonly spec: Any | null;
 }
 
 const sigkill = 9;
@@ -54,7 +39,7 @@ export class Container {
   readonly #context: ShimContext;
   readonly #runc: Runc;
   readonly #owner: Owner;
-  readonly #execs = new Map<string, TaskProcess>();
+  readonly #execs: Execs;
   /** Starts init from a checkpoint; there where Create names one. */
   #restore: (() => Promise<void>) | undefined;
   /** There once init lives. */
@@ -68,6 +53,16 @@ export class Container {
     this.#runc = runc;
     this.#owner = owner;
     this.#context = context;
+    this.#execs = new Execs({
+      id: this.id,
+      bundle: this.bundle,
+      init: this.init,
+      runc,
+      reaper: context.reaper,
+      publish: context.publish,
+      surroundings: (execId) => this.#surroundings(execId),
+      exits: () => this.#live().exits,
+    });
   }
 
   /**
@@ -129,6 +124,7 @@ export class Container {
   /** A `runc create` that failed by itself has cleaned up; deleting then could hit another container of the same id. */
   async #undoCreate(created: boolean): Promise<void> {
     this.init.closeIo();
+    this.#parts?.exits.close();
     try {
       if (created) await this.#runc.delete(this.id, { force: true });
     } catch (error) {
@@ -140,15 +136,12 @@ export class Container {
 
   /** Throws `not_found` for an unknown exec id. */
   process(execId: string): TaskProcess {
-    if (execId === '') return this.init;
-    const found = this.#execs.get(execId);
-    if (found === undefined) throw new BerthError('not_found', `process does not exist ${execId}`);
-    return found;
+    return execId === '' ? this.init : this.#execs.get(execId);
   }
 
   async start(execId: string): Promise<number> {
     const started = this.process(execId);
-    return started === this.init ? this.#oneByOne(() => this.#startInit()) : this.#startExec(started);
+    return started === this.init ? this.#oneByOne(() => this.#startInit()) : this.#execs.start(started);
   }
 
   async #startInit(): Promise<number> {
@@ -198,47 +191,7 @@ export class Container {
   }
 
   addExec(request: ExecRequest): void {
-    const { execId } = request;
-    requireState(this.init.state, 'exec in');
-    validateIdentifier(execId, 'exec id');
-    if (this.#execs.has(execId)) throw new BerthError('already_exists', `id ${execId}`);
-    const spec = unpackJson<object>(request.spec, 'the process of an exec');
-    writeText(this.bundle.execSpec(execId), JSON.stringify({ ...spec, terminal: request.terminal }));
-    this.#execs.set(execId, new TaskProcess(execId, request));
-    this.#context.publish('containerd.events.TaskExecAdded', { containerId: this.id, execId });
-  }
-
-  async #startExec(exec: TaskProcess): Promise<number> {
-    const { execId } = exec;
-    requireState(exec.state, 'start');
-    const { exits } = this.#live();
-    if (exits.initIsReaped) {
-      throw new BerthError('failed_precondition', `container ${this.id} init process is not running`);
-    }
-    requireState(this.init.state, 'exec in');
-    const pidFile = this.bundle.execPid(execId);
-    const specFile = this.bundle.execSpec(execId);
-    const release = this.#context.reaper.hold();
-    exec.markStarted();
-    exits.execStarting();
-    try {
-      await exec.launch(this.#surroundings(execId), pidFile, (stdio) =>
-        this.#runc.exec(this.id, specFile, pidFile, stdio),
-      );
-      this.bundle.remove(specFile);
-      this.#context.publish('containerd.events.TaskExecStarted', { containerId: this.id, execId, pid: exec.pid });
-      this.#context.reaper.onExit(exec.pid, (exit) => exits.execReaped(exec, exit));
-      return exec.pid;
-    } catch (error) {
-      killLeftover(pidFile);
-      exec.closeIo();
-      exec.markStartFailed();
-      exits.execFailed();
-      throw BerthError.from(error);
-    } finally {
-      release();
-      this.bundle.remove(pidFile);
-    }
+    this.#execs.add(request);
   }
 
   /** `id` names the process to a logging program. */
@@ -309,7 +262,7 @@ export class Container {
 
   /** Every process in the container, with the exec id of those that are execs. */
   async pids(): Promise<{ pid: number; execId: string }[]> {
-    const execIds = new Map([...this.#execs.values()].map((exec) => [exec.pid, exec.execId]));
+    const execIds = new Map(this.#execs.all().map((exec) => [exec.pid, exec.execId]));
     return (await this.#pids()).map((pid) => ({ pid, execId: execIds.get(pid) ?? '' }));
   }
 
@@ -328,12 +281,7 @@ export class Container {
   async delete(execId: string): Promise<TaskProcess> {
     const gone = this.process(execId);
     if (gone === this.init) return this.#oneByOne(() => this.#deleteInit());
-    requireState(gone.state, 'delete');
-    await gone.drained(drainMs);
-    gone.closeIo();
-    gone.forget();
-    this.#execs.delete(execId);
-    this.bundle.remove(this.bundle.execSpec(execId));
+    await this.#execs.delete(gone, drainMs);
     return gone;
   }
 
@@ -346,7 +294,7 @@ export class Container {
     else init.forget();
     if (created && this.#restore === undefined) await init.ended;
     unmountRootfs(this.bundle.rootfs);
-    for (const process of [init, ...this.#execs.values()]) process.closeIo();
+    for (const process of [init, ...this.#execs.all()]) process.closeIo();
     this.#context.publish('containerd.events.TaskDelete', {
       containerId: this.id,
       pid: init.pid,
@@ -361,14 +309,5 @@ export class Container {
     const result = this.#lastOperation.then(operation);
     this.#lastOperation = result.catch(() => undefined);
     return result;
-  }
-}
-
-/** An exec that runs although its start failed, because its terminal couldn't be had. */
-function killLeftover(pidFile: string): void {
-  try {
-    process.kill(readPid(pidFile), 'SIGKILL');
-  } catch {
-    // The usual case: it never came to be.
   }
 }
