@@ -1,7 +1,8 @@
-import { mkdirSync, readdirSync, statSync, unlinkSync } from 'node:fs';
+import { readdirSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDigest } from '#common/digest.ts';
 import { BerthError } from '#common/errors.ts';
+import { makeLastingDirectory } from '#common/flush.ts';
 import type { Labels } from '#common/labels.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { EventPublisher } from '../events/events.ts';
@@ -56,8 +57,8 @@ export class LocalContentStore implements ContentStore {
     this.#root = root;
     this.#db = parts.db;
     this.#parts = parts;
-    mkdirSync(join(root, 'blobs/sha256'), { recursive: true, mode: 0o700 });
-    mkdirSync(join(root, 'ingest'), { recursive: true, mode: 0o700 });
+    makeLastingDirectory(join(root, 'blobs/sha256'), 0o700);
+    makeLastingDirectory(join(root, 'ingest'), 0o700);
     this.#ingests = new Ingests(parts.db, join(root, 'ingest'));
     this.#records = blobRecordFiles(root);
   }

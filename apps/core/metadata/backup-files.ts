@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeLastingDirectory } from '#common/flush.ts';
 
 const namePattern = /^(\d{8})\.db$/;
 
@@ -20,7 +21,7 @@ export class BackupFiles {
 
   /** Where the next copy goes. Makes the directory. */
   next(): string {
-    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    makeLastingDirectory(this.directory, 0o700);
     return this.#pathOf((this.#numbers().at(-1) ?? 0) + 1);
   }
 

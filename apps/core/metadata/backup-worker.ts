@@ -2,11 +2,12 @@
  * The thread that copies the database. It reads one state of it while the daemon goes on writing, checks every page on the
  * way, and puts the copy in place only once that is whole and on the disk.
  */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, openSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '#common/errors.ts';
+import { flush } from '#common/flush.ts';
 
 /** What the thread is started with. */
 export interface BackupJob {
@@ -49,15 +50,6 @@ function copyChecked(source: string, target: string): string | undefined {
     return undefined;
   } finally {
     db.close();
-  }
-}
-
-function flush(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -1,18 +1,8 @@
-import {
-  closeSync,
-  copyFileSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { BerthError, isCode, messageOf } from '#common/errors.ts';
+import { flush } from '#common/flush.ts';
 import type { Logger } from '#common/log.ts';
 import { BackupFiles } from './backup-files.ts';
 import { type Database, type DatabaseOptions, openDatabase } from './database.ts';
@@ -50,7 +40,10 @@ export function openMetadata(root: string, check: StartCheck, log: Logger): Open
     onDamage: (record, error) => log.error({ record, err: error }, 'a damaged record is passed over'),
   };
   const unfinished = join(root, 'rebuild');
-  const recovered = () => rmSync(unfinished, { force: true });
+  const recovered = () => {
+    rmSync(unfinished, { force: true });
+    flush(root);
+  };
   const opened = (db: Database, origin: OpenedMetadata['origin']): OpenedMetadata => ({
     db,
     backups,
@@ -144,15 +137,6 @@ function putInPlace(backup: string, path: string): void {
     renameSync(unfinished, path);
   } catch (error) {
     throw BerthError.from(error, `restore ${path} from ${backup}`);
-  }
-}
-
-function flush(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

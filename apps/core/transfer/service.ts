@@ -6,6 +6,7 @@ import type { Any } from '#common/typeurl.ts';
 import type { TransferHandlers } from '#proto/containerd/services/transfer/v1/Transfer.ts';
 import type { OCIRegistry__Output } from '#proto/containerd/types/transfer/OCIRegistry.ts';
 import type { WithLease } from '../leases/store.ts';
+import type { Database } from '../metadata/database.ts';
 import type { RegistryClientOptions } from '../registry/registry-client.ts';
 import type { Snapshotters } from '../snapshots/snapshotters.ts';
 import { receiveBytes, sendBytes } from '../streaming/byte-stream.ts';
@@ -33,6 +34,7 @@ import {
 import { tagImage } from './tag.ts';
 
 export interface TransferServiceParts extends PullParts {
+  readonly db: Pick<Database, 'durable'>;
   readonly streams: StreamManager;
   readonly withLease: WithLease;
   readonly snapshotters: Snapshotters;
@@ -63,6 +65,8 @@ export function transferService(parts: TransferServiceParts): Service {
         try {
           if (lease !== undefined) await run({ ns, lease, progress, signal });
           else await parts.withLease(ns, (own) => run({ ns, lease: own, progress, signal }));
+          // The client is about to be told that the image is there: a power cut must not undo that.
+          await parts.db.durable();
         } finally {
           await progress.end();
         }

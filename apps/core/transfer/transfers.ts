@@ -6,6 +6,7 @@ import { LayerComparer } from '../diff/compare.ts';
 import { diffService } from '../diff/service.ts';
 import type { ImageStore } from '../images/store.ts';
 import type { LeaseStore, WithLease } from '../leases/store.ts';
+import type { Database } from '../metadata/database.ts';
 import type { Snapshotters } from '../snapshots/snapshotters.ts';
 import { streamingService } from '../streaming/service.ts';
 import { StreamManager } from '../streaming/stream-manager.ts';
@@ -13,6 +14,7 @@ import { ImageUnpacker } from '../unpack/image-unpacker.ts';
 import { transferService } from './service.ts';
 
 export interface TransfersParts {
+  readonly db: Pick<Database, 'durable'>;
   readonly content: ContentStore;
   readonly images: ImageStore;
   readonly leases: LeaseStore & { readonly withLease: WithLease };
@@ -30,13 +32,13 @@ export interface Transfers extends Disposable {
 }
 
 export function openTransfers(parts: TransfersParts): Transfers {
-  const { content, images, leases, snapshotters, certsDir, log } = parts;
+  const { db, content, images, leases, snapshotters, certsDir, log } = parts;
   const applier = new LayerApplier(parts.cacheDir);
   const comparer = new LayerComparer(content, parts.cacheDir);
   const unpacker = new ImageUnpacker({ content, leases, applier });
   const streams = new StreamManager();
   const { withLease } = leases;
-  const shared = { content, images, leases, unpacker, streams, withLease, snapshotters, certsDir, log };
+  const shared = { db, content, images, leases, unpacker, streams, withLease, snapshotters, certsDir, log };
   return {
     services: [
       transferService(shared),
