@@ -1,4 +1,4 @@
-import type { Random } from './random.ts';
+import type { Random } from '../fuzz/random.ts';
 
 /*
  * Random collections of resources for the garbage collector, and a second opinion on what of them is garbage.
@@ -30,10 +30,10 @@ const snapshotters = ['overlayfs', 'native'] as const;
 /** Names come from small pools, so that references meet; some of them lead nowhere. */
 export function randomWorld(random: Random, now: number): World {
   const ns = () => random.pick(['n', 'm']);
-  const digest = () => `sha256:${String(random.below(9)).repeat(64)}`;
-  const image = () => `image-${random.below(4)}`;
-  const container = () => `container-${random.below(4)}`;
-  const key = () => `s${random.below(7)}`;
+  const digest = () => `sha256:${String(random.int(9)).repeat(64)}`;
+  const image = () => `image-${random.int(4)}`;
+  const container = () => `container-${random.int(4)}`;
+  const key = () => `s${random.int(7)}`;
   const time = () => new Date(now + random.pick([-2, -1, 1, 2]) * hourMs).toISOString();
   const suffix = () => random.pick(['', '', '.x', '/y.0', 'z']);
 
@@ -76,7 +76,7 @@ export function randomWorld(random: Random, now: number): World {
     random.pick<() => [string, string]>([
       () => ['content', digest()],
       () => ['images', image()],
-      () => ['ingests', `ref-${random.below(4)}`],
+      () => ['ingests', `ref-${random.int(4)}`],
       () => [`snapshots/${random.pick(snapshotters)}`, key()],
     ])();
   return {
@@ -84,7 +84,7 @@ export function randomWorld(random: Random, now: number): World {
     blobs: unique(16, () => ({ ns: ns(), id: digest(), labels: labels() })),
     ingests: unique(5, () => ({
       ns: ns(),
-      id: `ref-${random.below(4)}`,
+      id: `ref-${random.int(4)}`,
       labels: {},
       expected: random.pick([null, digest()]),
       expiresAt: random.pick([0, now - hourMs, now + hourMs]),
@@ -96,10 +96,10 @@ export function randomWorld(random: Random, now: number): World {
       labels: labels(),
       snapshot: random.pick([null, `${random.pick(snapshotters)}/${key()}`]),
     })),
-    sandboxes: unique(2, () => ({ ns: ns(), id: `sandbox-${random.below(3)}`, labels: labels() })),
+    sandboxes: unique(2, () => ({ ns: ns(), id: `sandbox-${random.int(3)}`, labels: labels() })),
     leases: unique(4, () => ({
       ns: ns(),
-      id: `lease-${random.below(4)}`,
+      id: `lease-${random.int(4)}`,
       labels: Object.fromEntries([
         ...random.some(1, (): [string, string] => [`${gc}.flat`, 'x']),
         ...random.some(1, (): [string, string] => [`${gc}.expire`, random.pick([time(), 'soon'])]),
