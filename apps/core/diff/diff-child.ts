@@ -20,6 +20,9 @@ import { treeChanges } from './tree-changes.ts';
 import { upperChanges } from './upper-changes.ts';
 
 const DATA = 1;
+const BATCH = 256 * 1024;
+/** A fifth quicker than zlib's default, and still smaller than what Go's makes of the same layer. */
+const GZIP_LEVEL = 5;
 const channel = new LineChannel(0, 3);
 
 /** Where the layer goes: through the compressor, whose threads work ahead, or as it is. */
@@ -34,7 +37,8 @@ function writeData(piece: Buffer): void {
 
 function sinkOf(compression: LayerCompression): Sink {
   if (compression === 'none') return { write: async (piece) => writeData(piece), end: async () => {} };
-  const stream = compression === 'gzip' ? createGzip() : createZstdCompress();
+  const options = { chunkSize: BATCH };
+  const stream = compression === 'gzip' ? createGzip({ ...options, level: GZIP_LEVEL }) : createZstdCompress(options);
   stream.on('data', writeData);
   return {
     async write(piece) {
@@ -76,9 +80,19 @@ async function makeLayer({ source, compression, notAfter }: DiffJob): Promise<Di
   const archive = new LayerArchive(upper, notAfter === undefined ? undefined : BigInt(notAfter));
   const hash = createHash('sha256');
   const sink = sinkOf(compression);
+  let pieces: Buffer[] = [];
+  let size = 0;
+  const flush = async (): Promise<void> => {
+    const data = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size);
+    [pieces, size] = [[], 0];
+    hash.update(data);
+    await sink.write(data);
+  };
+  // A layer of small files is made of far smaller pieces than it pays to hand on.
   const put = async (piece: Buffer): Promise<void> => {
-    hash.update(piece);
-    await sink.write(piece);
+    pieces.push(piece);
+    size += piece.length;
+    if (size >= BATCH) await flush();
   };
   for (const change of changes) {
     if (change.kind === 'indirection') return { type: 'mounts needed', path: displayPath(change.path) };
@@ -89,6 +103,7 @@ async function makeLayer({ source, compression, notAfter }: DiffJob): Promise<Di
     }
   }
   await put(archive.end());
+  await flush();
   await sink.end();
   return { type: 'done', diffId: `sha256:${hash.digest('hex')}` };
 }
