@@ -20,6 +20,8 @@ export interface CoreConfig {
   /** The gRPC socket; shims' events come in on the same path with `.ttrpc` behind it. */
   readonly address: string;
   readonly logLevel: LogLevel;
+  /** The cgroup that the daemon moves itself to; '' for where it was started. */
+  readonly cgroup: string;
   /** Executable of our own shim. */
   readonly shimBinary: string;
   /** What gets a shim of its own: each container, or each pod. */
@@ -53,6 +55,7 @@ const schema = table({
   state: string(defaultPaths.coreState),
   log: table({ level: oneOf(logLevels, 'info') }),
   grpc: table({ address: string('') }),
+  cgroup: table({ path: string('') }),
   shim: table({
     path: string(''),
     per: oneOf(shimPer, 'container'),
@@ -106,6 +109,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     state,
     address: absolute('address', flags.address ?? (file.grpc.address || join(state, 'berthd.sock'))),
     logLevel: level ?? file.log.level,
+    cgroup: file.cgroup.path === '' ? '' : absolute('cgroup.path', file.cgroup.path),
     shimBinary: absolute('shim.path', file.shim.path || besideInstall),
     shimPer: file.shim.per,
     defaultRuntime: file.shim.defaultRuntime,

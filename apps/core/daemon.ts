@@ -23,6 +23,7 @@ import { MountManager } from './mounts/mount-manager.ts';
 import { isNeeded } from './mounts/needed.ts';
 import { mountsService } from './mounts/service.ts';
 import { namespacesService } from './namespaces/service.ts';
+import { joinCgroup } from './own-cgroup.ts';
 import { rebuildRecords } from './rebuild/rebuild.ts';
 import { monitoredContainers } from './restart/monitored.ts';
 import { RestartMonitor } from './restart/restart-monitor.ts';
@@ -47,6 +48,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   const { root, state, address } = config;
   await using started = new AsyncDisposableStack();
 
+  if (config.cgroup !== '') joinCgroup(config.cgroup);
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));
   const { db, backups, origin, recovered } = openMetadata(root, config.metadata.check, log);
