@@ -15,8 +15,16 @@ export function runtimeMemory({ cpu }: BenchRuntime): number {
   return cpu.pids().reduce((sum, pid) => sum + privateMiB(pid), 0);
 }
 
-function privateMiB(pid: number): number {
+export function privateMiB(pid: number): number {
+  return rollup(pid, /^Private_(?:Clean|Dirty): +(\d+) kB$/gm);
+}
+
+/** With each shared page divided by the number of processes that have it. */
+export function proportionalMiB(pid: number): number {
+  return rollup(pid, /^Pss: +(\d+) kB$/gm);
+}
+
+function rollup(pid: number, lines: RegExp): number {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  const kib = [...text.matchAll(/^Private_(?:Clean|Dirty): +(\d+) kB$/gm)].reduce((sum, [, n]) => sum + Number(n), 0);
-  return kib / 1024;
+  return [...text.matchAll(lines)].reduce((sum, [, kib]) => sum + Number(kib), 0) / 1024;
 }

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { coreSoak } from './core.ts';
+import { shimSoak } from './shim.ts';
 
 export interface SoakOptions {
   readonly seed: number;
@@ -15,6 +16,7 @@ export interface SoakOptions {
 /** Each throws at the first thing that is wrong. */
 const suites: Readonly<Record<string, (options: SoakOptions) => Promise<void>>> = {
   core: coreSoak,
+  shim: shimSoak,
 };
 
 const { positionals, values } = parseArgs({

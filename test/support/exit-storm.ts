@@ -4,6 +4,9 @@ import { createContainer, removeContainer } from './container.ts';
 import { shimProcesses } from './shim-processes.ts';
 import { waitFor } from './wait-for.ts';
 
+/** berthd with an image. */
+export type StormBed = Pick<BerthdSuite, 'clients' | 'namespace'>;
+
 /** What became of a container: the code that Wait told, and the one in its exit event. */
 export interface StormExit {
   readonly waited: number;
@@ -12,9 +15,9 @@ export interface StormExit {
 
 /**
  * Creates `count` containers, starts them all at once, each of which ends at once with a code of its own, and deletes
- * them. Answers the exits, in order; the code of container n is n % 200. When it returns no shim is left.
+ * them. Answers the exits, in order; the code of container n is n % 256. When it returns no shim is left.
  */
-export async function exitStorm(suite: BerthdSuite, chain: string, count: number): Promise<StormExit[]> {
+export async function exitStorm(suite: StormBed, chain: string, count: number): Promise<StormExit[]> {
   const { tasks, events } = suite.clients;
   const ids = Array.from({ length: count }, (_, index) => `storm-${index}`);
   const told = new Map<string, number[]>();
@@ -28,7 +31,7 @@ export async function exitStorm(suite: BerthdSuite, chain: string, count: number
   })().catch(() => undefined);
   try {
     await eightAtATime(ids, async (id, index) => {
-      await createContainer(suite, { id, chain, args: ['sh', '-c', `exit ${index % 200}`] });
+      await createContainer(suite, { id, chain, args: ['sh', '-c', `exit ${index % 256}`] });
       await tasks.create({ containerId: id });
     });
     const waits = ids.map((containerId) => tasks.wait({ containerId }));
