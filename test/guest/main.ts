@@ -1,9 +1,9 @@
 /**
  * `npm run guest`: tests on a machine of their own, a Debian guest under QEMU with systemd and cgroups of version 2.
  *
- * The checkout is copied into the guest as it is, built. Without arguments every step of `steps` is taken, each with a
- * boot of its own from the disk that the one before left behind; with arguments the test files that they name are run.
- * What a guest needs is kept in BERTH_GUEST_CACHE (default: ~/.cache/berth-guest) and made when it is missing.
+ * The checkout is copied into the guest as it is, built. Without arguments every course is taken, each from a new disk;
+ * with arguments the test files that they name are run. What a guest needs is kept in BERTH_GUEST_CACHE (default:
+ * ~/.cache/berth-guest) and made when it is missing.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -18,55 +18,54 @@ const cache = process.env.BERTH_GUEST_CACHE ?? join(homedir(), '.cache/berth-gue
 const vitest = (...files: readonly string[]): string =>
   `node node_modules/vitest/vitest.mjs run --reporter=verbose --project integration --project guest ${files.join(' ')}`;
 
-/** In this order: the last one finds what the one before it has left, after a power cut. */
-const steps: readonly (readonly [string, string])[] = [
-  ['cgroups of version 2', vitest('guest/cgroup-v2', 'shim-lifecycle', 'shim-stdio', 'shim-cgroup', 'tasks-runtimes')],
-  ['systemd', vitest('guest/systemd-cgroup', 'guest/units')],
-  ['before a power cut', vitest('guest/before-power-cut')],
-  ['after the power cut', vitest('guest/after-power-cut')],
+/** Boots from one disk, one after another: each finds what the one before it has left, after a power cut. */
+type Course = readonly (readonly [name: string, command: string])[];
+
+const courses: readonly Course[] = [
+  [['cgroups of version 2', vitest('guest/cgroup-v2', 'shim-lifecycle', 'shim-stdio', 'shim-cgroup', 'shim-oom')]],
+  [['systemd', vitest('guest/systemd-cgroup', 'guest/units')]],
+  [
+    ['before a power cut', vitest('guest/before-power-cut')],
+    ['after the power cut', vitest('guest/after-power-cut')],
+  ],
 ];
 
 const files = process.argv.slice(2);
-const asked = files.length === 0 ? steps : ([['the files named', vitest(...files)]] as const);
+const asked: readonly Course[] = files.length === 0 ? courses : [[['the files named', vitest(...files)]]];
 const dir = scratchDir();
 try {
   execFileSync('sh', [new URL('image.sh', import.meta.url).pathname, cache], { stdio: 'inherit' });
-  const disks = makeDisks();
-  for (const [name, command] of asked) {
-    console.log(`guest: ${name}`);
-    const code = await bootGuest({
-      kernel: join(cache, 'vmlinuz'),
-      initrd: join(cache, 'initrd'),
-      disks,
-      command,
-      dir,
-    });
-    if (code !== 0) process.exitCode = 1;
-    console.log(`guest: ${name}: ${code === 0 ? 'passed' : `failed with exit code ${code}`}`);
+  const checkoutDisk = packCheckout();
+  for (const course of asked) {
+    const disks = [newRoot(), checkoutDisk];
+    for (const [name, command] of course) {
+      console.log(`guest: ${name}`);
+      const kernel = { kernel: join(cache, 'vmlinuz'), initrd: join(cache, 'initrd') };
+      const code = await bootGuest({ ...kernel, disks, command, dir });
+      if (code !== 0) process.exitCode = 1;
+      console.log(`guest: ${name}: ${code === 0 ? 'passed' : `failed with exit code ${code}`}`);
+    }
   }
 } finally {
   removeScratch(dir);
 }
 
-/** A layer upon the base, and a disk with the checkout, without what only builds it. */
-function makeDisks(): string[] {
+/** A new layer upon the base. */
+function newRoot(): string {
   const root = join(dir, 'root.qcow2');
   execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', join(cache, 'base.ext4'), root]);
+  return root;
+}
+
+/** A disk with the checkout, without what only builds it. */
+function packCheckout(): string {
   const staging = join(dir, 'checkout');
   mkdirSync(staging);
-  const left = [
-    '.git',
-    'dist/compile-cache',
-    'node_modules/@oven',
-    'node_modules/@biomejs',
-    'node_modules/@typescript',
-  ];
-  const packed = execFileSync('tar', ['-c', '-C', checkout, ...left.map((path) => `--exclude=./${path}`), '.'], {
-    maxBuffer: 2 ** 31 - 1,
-  });
-  execFileSync('tar', ['-x', '-C', staging], { input: packed });
+  const left = ['.git', 'node_modules/@oven', 'node_modules/@biomejs', 'node_modules/@typescript'];
+  const copy = `tar -c -C "$0" ${left.map((path) => `--exclude=./${path}`).join(' ')} . | tar -x -C "$1"`;
+  execFileSync('sh', ['-c', copy, checkout, staging]);
   const disk = join(dir, 'checkout.ext4');
   execFileSync('truncate', ['-s', '2G', disk]);
   execFileSync('mkfs.ext4', ['-q', '-d', staging, disk]);
-  return [root, disk];
+  return disk;
 }
