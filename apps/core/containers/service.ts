@@ -23,7 +23,7 @@ export function containersService(containers: ContainerStore, log: Logger): Serv
         return { containers: containers.list(namespace, filters).map(toWire) };
       },
       async *listStream({ filters }, { namespace }) {
-        for (const container of containers.list(namespace, filters)) yield { container: toWire(container) };
+        for (const container of containers.each(namespace, filters)) yield { container: toWire(container) };
       },
       create({ container }, { namespace }) {
         return { container: toWire(containers.create(namespace, fromWire(container))) };

@@ -11,6 +11,9 @@ import { maskedContainer } from './container-mask.ts';
 import { type ContainerRow, containerOf, type ExtensionRow } from './container-rows.ts';
 import type { Container, ContainerInput, ContainerStore } from './store.ts';
 
+/** As many records as a list holds in memory at a time: some hundred kilobytes of specs. */
+const rowsAtOnce = 128;
+
 export interface ContainerStoreParts {
   readonly db: Database;
   readonly namespaces: NamespaceStore;
@@ -41,26 +44,30 @@ export class SqliteContainerStore implements ContainerStore {
   }
 
   list(ns: string, filters?: readonly string[]): Container[] {
+    return [...this.each(ns, filters)];
+  }
+
+  *each(ns: string, filters?: readonly string[]): Generator<Container> {
     const matches = matcher(filters);
-    const extensions = new Map<string, ExtensionRow[]>();
-    for (const row of this.#db.all<ExtensionRow>(
-      'SELECT id, name, type_url, value FROM container_extensions WHERE ns = ?',
-      ns,
-    )) {
-      const rows = extensions.get(row.id);
-      if (rows) rows.push(row);
-      else extensions.set(row.id, [row]);
-    }
-    const rows = this.#db.all<ContainerRow>('SELECT * FROM containers WHERE ns = ? ORDER BY id', ns);
-    const containers = recordsOf(this.#db, rows, (row) => containerOf(row, extensions.get(row.id) ?? []), nameOf);
-    return containers.filter(({ id, image, runtime, labels }) => {
-      const fields = {
-        id,
-        image: image || undefined,
-        'runtime.name': runtime.name,
-      };
-      return matches({ fields, maps: { labels } });
-    });
+    let last = '';
+    let rows: readonly ContainerRow[];
+    do {
+      rows = this.#db.all<ContainerRow>(
+        'SELECT * FROM containers WHERE ns = ? AND id > ? ORDER BY id LIMIT ?',
+        ns,
+        last,
+        rowsAtOnce,
+      );
+      const first = rows[0]?.id ?? '';
+      last = rows.at(-1)?.id ?? '';
+      const extensions = this.#extensionsOf(ns, first, last);
+      const decode = (row: ContainerRow) => containerOf(row, extensions.get(row.id) ?? []);
+      for (const container of recordsOf(this.#db, rows, decode, nameOf)) {
+        const { id, image, runtime, labels } = container;
+        const fields = { id, image: image || undefined, 'runtime.name': runtime.name };
+        if (matches({ fields, maps: { labels } })) yield container;
+      }
+    } while (rows.length === rowsAtOnce);
   }
 
   create(ns: string, input: ContainerInput): Container {
@@ -154,6 +161,17 @@ export class SqliteContainerStore implements ContainerStore {
     if (changes === 0) throw new BerthError('not_found', `container "${id}" in namespace "${ns}" not found`);
     this.#parts.events.publishTyped(ns, '/containers/delete', 'containerd.events.ContainerDelete', { id });
     this.#parts.onRelease();
+  }
+
+  /** Those of the containers from `first` to `last`, by container. */
+  #extensionsOf(ns: string, first: string, last: string): Map<string, ExtensionRow[]> {
+    const rows = this.#db.all<ExtensionRow>(
+      'SELECT id, name, type_url, value FROM container_extensions WHERE ns = ? AND id BETWEEN ? AND ?',
+      ns,
+      first,
+      last,
+    );
+    return Map.groupBy(rows, ({ id }) => id);
   }
 
   #writeExtensions(ns: string, { id, extensions }: Container): void {

@@ -36,6 +36,8 @@ export interface ContainerStore {
   get(ns: string, id: string): Container;
   /** Containers that match any of the filters, by id. @throws invalid_argument for a bad filter. */
   list(ns: string, filters?: readonly string[]): Container[];
+  /** As {@link list}, one after another and few at a time: what changes meanwhile may or may not be among them. */
+  each(ns: string, filters?: readonly string[]): Iterable<Container>;
   /** @throws already_exists; invalid_argument for a bad id, label or missing field. */
   create(ns: string, container: ContainerInput): Container;
   /**

@@ -41,6 +41,25 @@ describe('a container', () => {
     expect(stores.published.map(({ topic }) => topic)).toEqual(['/containers/create']);
   });
 
+  it('is one of many that are listed few at a time, each with its extensions, also while they change', () => {
+    const ids = Array.from({ length: 300 }, (_, index) => `c${String(index).padStart(3, '0')}`);
+    for (const id of ids) {
+      const value = bytes(id);
+      stores.containers.create('n', container({ id, extensions: { own: { typeUrl: 'a/b', value } } }));
+    }
+    const listed = stores.containers.list('n');
+    expect(listed.map(({ id }) => id)).toEqual(ids);
+    expect(listed.map(({ extensions }) => Buffer.from(extensions.own?.value ?? []).toString())).toEqual(ids);
+
+    const seen: string[] = [];
+    for (const { id } of stores.containers.each('n')) {
+      seen.push(id);
+      stores.containers.delete('n', id);
+    }
+    expect(seen).toEqual(ids);
+    expect(stores.containers.list('n')).toEqual([]);
+  });
+
   it('has an id of its own in its namespace', () => {
     stores.containers.create('n', container());
     expect(() => stores.containers.create('n', container())).toThrow(
