@@ -1,3 +1,4 @@
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import { BerthError } from '#common/errors.ts';
 import { implement } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
@@ -8,8 +9,9 @@ import type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
 
 /** `containerd.services.events.v1.Events`. */
 export function eventsService(exchange: EventPublisher & EventSubscriber, log: Logger) {
+  const { Subscribe, ...others } = serviceDefinition('containerd.services.events.v1.Events') as Definition;
   return implement<EventsHandlers>(
-    serviceDefinition('containerd.services.events.v1.Events'),
+    { ...others, Subscribe: { ...Subscribe, responseSerialize: encodedOnce(Subscribe.responseSerialize) } },
     {
       publish(request, context) {
         if (request.event === null) throw new BerthError('invalid_argument', 'event to publish is missing');
@@ -26,6 +28,18 @@ export function eventsService(exchange: EventPublisher & EventSubscriber, log: L
     },
     { log },
   );
+}
+
+type Definition = ServiceDefinition & { readonly Subscribe: MethodDefinition<unknown, object> };
+
+/** All subscribers get the same envelope: its bytes are made for the first of them and kept as long as it is. */
+function encodedOnce(serialize: (envelope: object) => Buffer): (envelope: object) => Buffer {
+  const known = new WeakMap<object, Buffer>();
+  return (envelope) => {
+    const bytes = known.get(envelope) ?? serialize(envelope);
+    known.set(envelope, bytes);
+    return bytes;
+  };
 }
 
 /** @throws invalid_argument for what an envelope can't do without. */
