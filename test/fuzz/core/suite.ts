@@ -12,6 +12,7 @@ import { differences } from './differences.ts';
 import { eventOperations } from './event-operations.ts';
 import { metadataOperations } from './metadata-operations.ts';
 import { generateSteps, type Operations, type Step } from './operation.ts';
+import { oversizedOperation } from './oversized-operation.ts';
 import { differingPart } from './part.ts';
 import { Side } from './side.ts';
 import { snapshotOperations } from './snapshot-operations.ts';
@@ -27,6 +28,7 @@ const recordOperations: Operations = {
   ...contentOperations,
   ...snapshotOperations,
   ...eventOperations,
+  ...oversizedOperation,
 };
 /** One sequence in so many is about tasks, which take their time. */
 const taskSequenceEvery = 10;
