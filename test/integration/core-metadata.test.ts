@@ -99,7 +99,7 @@ describe('the core daemon', () => {
 });
 
 describe('mounts', () => {
-  it('are left to the client, so that none is ever active', async () => {
+  it('that the client can make itself are left to it', async () => {
     const { mounts } = suite.clients;
     expect(await collect(mounts.list({}))).toEqual([]);
     const overlay = { type: 'overlay', source: 'overlay', options: ['lowerdir=/a:/b'] };
