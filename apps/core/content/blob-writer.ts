@@ -140,6 +140,8 @@ export class BlobWriter implements ContentWriter {
     const pin = this.#parts.pins.pin(digest);
     try {
       if (this.#file) await this.#moveInPlace(this.#file, digest);
+      // An earlier writer may have begun with bytes of its own.
+      else await rm(this.#ingest.path, { force: true });
       const existed = this.#record(digest, labels, options.lease);
       if (existed) throw new BerthError('already_exists', `content ${digest} already exists`);
     } finally {

@@ -163,7 +163,7 @@ export class LocalContentStore implements ContentStore {
           });
         return begun;
       });
-      const shared = expected ? this.#sharedSize(expected, ingest.total) : undefined;
+      const shared = expected ? this.#sharedSize(expected, options.total ?? 0) : undefined;
       return await BlobWriter.open(ingest, shared, {
         ns,
         db: this.#db,

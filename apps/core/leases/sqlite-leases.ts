@@ -70,6 +70,7 @@ export class SqliteLeaseStore implements LeaseStore {
     this.#db.tx(() => {
       this.#require(ns, id);
       validateResource(resource);
+      if (resource.id === '') throw new BerthError('invalid_argument', `resource of type "${resource.type}" has no id`);
       this.#db.run(
         'INSERT INTO lease_resources (ns, lease, type, resource) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
         ns,
@@ -159,7 +160,6 @@ function leaseOf({ id, labels, created_at }: Row): Lease {
 
 /** The types of containerd's lease manager: `content`, `ingests`, `images`, `snapshots/<snapshotter>`. */
 function validateResource({ type, id }: LeaseResource): void {
-  if (id === '') throw new BerthError('invalid_argument', `resource of type "${type}" has no id`);
   const [kind, ...rest] = type.split('/');
   switch (kind) {
     case 'content':

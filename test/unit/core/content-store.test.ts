@@ -178,6 +178,18 @@ describe('a write', () => {
     expect(second.status).toMatchObject({ offset: 0, total: 6 });
   });
 
+  it('is at its end at once when another namespace has what is expected, whatever was written before', async () => {
+    const data = Buffer.from('shared');
+    await put('m', data);
+    const first = await stores.content.writer('n', { ref: 'r', total: 100 });
+    await first.write(Buffer.from('something else'));
+    await first.close();
+    const second = await stores.content.writer('n', { ref: 'r', expected: digestOf(data) });
+    expect(second.offset).toBe(data.length);
+    expect(await second.commit()).toBe(digestOf(data));
+    expect(ingests()).toEqual([]);
+  });
+
   it('is not bound by the digest that an earlier writer expected', async () => {
     await (await stores.content.writer('n', { ref: 'r', expected: digestOf(Buffer.from('other')) })).close();
     const second = await stores.content.writer('n', { ref: 'r' });
