@@ -130,24 +130,30 @@ export class ShimRuns {
     await removeContainer(this.#parts, containerId);
   }
 
-  /** Milliseconds of `count` commands, one after another. */
-  async execLatencies(kind: ShimKind, count: number): Promise<number[]> {
-    const { tasks } = this.#parts.clients;
-    const containerId = await this.#run(kind);
-    const spec = packJson(typeUrls.process, processOf(['true']));
-    const times: number[] = [];
+  /** Runs `count` commands in a container of each kind, in turn. */
+  async execLatencies(kinds: ReadonlyMap<ShimKind, ShimFigures>, count: number): Promise<void> {
+    const ids: string[] = [];
+    for (const kind of kinds.keys()) ids.push(await this.#run(kind));
     for (let n = 0; n < count; n++) {
-      const execId = `e${n}`;
-      const begin = performance.now();
-      await tasks.exec({ containerId, execId, spec });
-      const ended = tasks.wait({ containerId, execId });
-      await tasks.start({ containerId, execId });
-      await ended;
-      times.push(performance.now() - begin);
-      await tasks.deleteProcess({ containerId, execId });
+      for (const [index, figures] of [...kinds.values()].entries()) {
+        figures.exec.push(await this.#exec(ids[index] ?? '', `e${n}`));
+      }
     }
-    await this.#remove(containerId);
-    return times;
+    for (const id of ids) await this.#remove(id);
+  }
+
+  /** Milliseconds until a command's end is known. */
+  async #exec(containerId: string, execId: string): Promise<number> {
+    const { tasks } = this.#parts.clients;
+    const spec = packJson(typeUrls.process, processOf(['true']));
+    const begin = performance.now();
+    await tasks.exec({ containerId, execId, spec });
+    const ended = tasks.wait({ containerId, execId });
+    await tasks.start({ containerId, execId });
+    await ended;
+    const time = performance.now() - begin;
+    await tasks.deleteProcess({ containerId, execId });
+    return time;
   }
 
   /** MB/s from a container that writes blocks to its stdout, read here. */

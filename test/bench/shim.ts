@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- shim`: our shim beside containerd's, all under the same berthd with the same runc.
  *
- * Containers are started in turn, one of each kind; memory is taken with a hundred idle ones of a kind at a time.
+ * Containers and commands are started in turn, one of each kind; memory is taken with a hundred idle ones of a kind at a time.
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,9 +48,10 @@ export async function shimBench(): Promise<string> {
         await runs.startAndRemove(kind, round < 0 ? emptyFigures() : of(kind));
       }
     }
+    progress(`${execs} commands in a container of each kind, in turn`);
+    await runs.execLatencies(figures, execs);
     for (const kind of kinds) {
-      progress(`${kind.name}: commands, log, ${idle} idle containers, ${pods} pods of two`);
-      of(kind).exec.push(...(await runs.execLatencies(kind, execs)));
+      progress(`${kind.name}: log, ${idle} idle containers, ${pods} pods of two`);
       of(kind).logRate = await runs.logRate(kind);
       await runs.idleMemory(kind, idle, of(kind));
       of(kind).podMiB = await runs.podMemory(kind, pods);

@@ -1,0 +1,48 @@
+import { loadavg } from 'node:os';
+import { busyboxRootfs } from '../support/busybox-rootfs.ts';
+import { killCgroups, removeCgroups } from '../support/cgroups.ts';
+import { removeScratch, scratchDir } from '../support/scratch.ts';
+import { measureContainers } from './core/containers.ts';
+import { measureContent } from './core/content.ts';
+import { measureEvents } from './core/events.ts';
+import { Figures, figuresTable } from './core/figures.ts';
+import { startBerthdSide, startContainerdSide } from './core/side.ts';
+import { measureSnapshots } from './core/snapshots.ts';
+import { measureTasks } from './core/tasks.ts';
+
+const measures = {
+  containers: measureContainers,
+  content: measureContent,
+  snapshots: measureSnapshots,
+  events: measureEvents,
+};
+
+/** `npm run bench -- core`: berthd's API beside that of Debian's containerd, the same client on both. */
+export async function coreBench(): Promise<string> {
+  const dir = scratchDir();
+  const cgroup = dir.slice(dir.lastIndexOf('/') + 1);
+  try {
+    await using stack = new AsyncDisposableStack();
+    busyboxRootfs(`${dir}/rootfs`);
+    const sides = [
+      stack.use(await startBerthdSide(dir, `/${cgroup}`)),
+      stack.use(await startContainerdSide(dir, `/${cgroup}`)),
+    ];
+    const figures = sides.map(() => new Figures());
+    for (const [name, measure] of Object.entries(measures)) {
+      for (const [index, side] of sides.entries()) {
+        console.error(`bench core: ${name} of ${side.name}, load ${loadavg()[0]?.toFixed(1)}`);
+        await measure(side, figures[index] as Figures);
+      }
+    }
+    await measureTasks(sides, figures);
+    return figuresTable(
+      sides.map(({ name }) => name),
+      figures,
+    );
+  } finally {
+    await killCgroups(cgroup);
+    removeScratch(dir);
+    removeCgroups(cgroup);
+  }
+}
