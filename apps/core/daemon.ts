@@ -71,6 +71,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
       log,
     }),
   );
+  started.defer(() => stores.recordWriter.drain());
   started.defer(() => stores.scheduler.stop());
   started.defer(() => stores.snapshotters.close());
 

@@ -10,6 +10,7 @@ import { imageRecordFiles, SqliteImageStore } from './images/sqlite-images.ts';
 import type { ImageStore } from './images/store.ts';
 import { SqliteLeaseStore } from './leases/sqlite-leases.ts';
 import type { Database } from './metadata/database.ts';
+import { RecordWriter } from './metadata/record-writer.ts';
 import { SqliteNamespaceStore } from './namespaces/sqlite-namespaces.ts';
 import type { NamespaceStore } from './namespaces/store.ts';
 import { SqliteSandboxStore } from './sandboxes/sqlite-sandboxes.ts';
@@ -30,6 +31,8 @@ export interface Stores {
   readonly containers: ContainerStore;
   readonly sandboxes: SandboxStore;
   readonly collector: Collector;
+  /** To be drained before the daemon ends. */
+  readonly recordWriter: RecordWriter;
   /** Runs the collector once it is started. */
   readonly scheduler: Scheduler;
 }
@@ -46,7 +49,10 @@ export function openStores(
   const onRelease = (): void => scheduler.deleted();
   const namespaces = new SqliteNamespaceStore(db, events);
   const leases = new SqliteLeaseStore(db, namespaces, onRelease);
-  const parts = { db, namespaces, leases, events, onRelease };
+  const recordWriter = new RecordWriter((path, error) =>
+    log.warn({ path, err: error }, 'record not written to its file'),
+  );
+  const parts = { db, namespaces, leases, events, onRelease, recordWriter };
   const content = new LocalContentStore(join(root, 'content'), parts);
   const snapshotsRoot = join(root, 'snapshots');
   const snapshotters = new Snapshotters(
@@ -66,9 +72,10 @@ export function openStores(
     },
   });
   db.onCommit(() => scheduler.mutated());
-  const images = new SqliteImageStore({ ...parts, records: imageRecordFiles(join(root, 'images')) });
+  const images = new SqliteImageStore({ ...parts, records: imageRecordFiles(join(root, 'images'), recordWriter) });
   images.tidyRecordFiles();
   const containers = new SqliteContainerStore(parts);
   const sandboxes = new SqliteSandboxStore(parts);
-  return { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, collector, scheduler };
+  const stores = { db, namespaces, leases, content, snapshotters, images, containers, sandboxes };
+  return { ...stores, collector, scheduler, recordWriter };
 }

@@ -55,7 +55,7 @@ describe('a daemon that lost its database', () => {
     const update = { container: { id: 'runs', labels }, updateMask: { paths: ['labels'] } };
     await suite.clients.containers.update(update);
     const before = await seen();
-    await suite.berthd.daemon.kill9();
+    await suite.berthd.daemon.stop();
     for (const name of ['meta.db', 'meta.db-wal', 'meta.db-shm', 'backups']) {
       rmSync(join(suite.berthd.root, name), { recursive: true, force: true });
     }

@@ -33,6 +33,7 @@ export function testStores(dir: string): TestStores {
   const close = async (): Promise<void> => {
     await stores.scheduler.stop();
     stores.snapshotters.close();
+    await stores.recordWriter.drain();
     db.close();
   };
   return { ...stores, snapshotter: stores.snapshotters.named(defaultSnapshotter), published, close };

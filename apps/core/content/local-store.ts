@@ -11,6 +11,7 @@ import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
 import { RecordFiles } from '../metadata/record-files.ts';
+import type { RecordWriter } from '../metadata/record-writer.ts';
 import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
@@ -36,6 +37,7 @@ export interface ContentStoreParts {
   readonly events: EventPublisher;
   /** Called when a blob was forgotten: time to collect. */
   readonly onRelease: () => void;
+  readonly recordWriter: RecordWriter;
 }
 
 /**
@@ -60,7 +62,7 @@ export class LocalContentStore implements ContentStore {
     makeLastingDirectory(join(root, 'blobs/sha256'), 0o700);
     makeLastingDirectory(join(root, 'ingest'), 0o700);
     this.#ingests = new Ingests(parts.db, join(root, 'ingest'));
-    this.#records = blobRecordFiles(root);
+    this.#records = blobRecordFiles(root, parts.recordWriter);
   }
 
   info(ns: string, digest: string): ContentInfo {
@@ -218,7 +220,14 @@ export class LocalContentStore implements ContentStore {
 
   #tidyRecords(): void {
     const rows = this.#db.all<BlobRow>('SELECT * FROM blobs');
-    this.#records.tidy(rows.map((row) => ({ ns: row.ns, id: row.digest, record: () => fileOf(infoOf(row)) })));
+    this.#records.tidy(
+      rows.map((row) => ({
+        ns: row.ns,
+        id: row.digest,
+        updatedAt: timeFromColumn(row.updated_at),
+        record: () => fileOf(infoOf(row)),
+      })),
+    );
   }
 
   #isNeeded(digest: string): boolean {
@@ -248,8 +257,8 @@ export class LocalContentStore implements ContentStore {
 }
 
 /** What the records of blobs say: `<root>/owners/<namespace>/<hex>`. */
-export function blobRecordFiles(root: string): RecordFiles {
-  return new RecordFiles(join(root, 'owners'), (digest) => parseDigest(digest).hex);
+export function blobRecordFiles(root: string, writer?: RecordWriter): RecordFiles {
+  return new RecordFiles(join(root, 'owners'), (digest) => parseDigest(digest).hex, writer);
 }
 
 function fileOf({ size, labels, createdAt }: ContentInfo): object {

@@ -8,6 +8,7 @@ import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn, mapKeyOf } from '../metadata/labels.ts';
 import { RecordFiles } from '../metadata/record-files.ts';
+import type { RecordWriter } from '../metadata/record-writer.ts';
 import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeFromColumn, timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
@@ -147,7 +148,14 @@ export class SqliteImageStore implements ImageStore {
   /** For the start: makes the files agree with the records. */
   tidyRecordFiles(): void {
     const rows = this.#db.all<Row>('SELECT * FROM images');
-    this.#parts.records.tidy(rows.map((row) => ({ ns: row.ns, id: row.name, record: () => fileOf(imageOf(row)) })));
+    this.#parts.records.tidy(
+      rows.map((row) => ({
+        ns: row.ns,
+        id: row.name,
+        updatedAt: timeFromColumn(row.updated_at),
+        record: () => fileOf(imageOf(row)),
+      })),
+    );
   }
 
   /** An image that never expires is a root by itself and needs no lease. */
@@ -161,8 +169,8 @@ export class SqliteImageStore implements ImageStore {
 }
 
 /** What the records of images say: `<root>/<namespace>/<hash of the name>`. */
-export function imageRecordFiles(root: string): RecordFiles {
-  return new RecordFiles(root, (name) => createHash('sha256').update(name).digest('hex'));
+export function imageRecordFiles(root: string, writer?: RecordWriter): RecordFiles {
+  return new RecordFiles(root, (name) => createHash('sha256').update(name).digest('hex'), writer);
 }
 
 function fileOf({ target, labels, createdAt }: Image): object {

@@ -1,8 +1,8 @@
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
-import { readRecordFile, writeRecordFile } from './record-file.ts';
+import { readRecordFile } from './record-file.ts';
+import type { RecordWriter } from './record-writer.ts';
 
 /** A record as its file has it. */
 export interface FiledRecord {
@@ -11,35 +11,40 @@ export interface FiledRecord {
   readonly record: Readonly<Record<string, unknown>>;
 }
 
-/**
- * One file per record of a kind: `<directory>/<namespace>/<name>`. A file is written within the transaction that writes
- * the row and removed after the one that deletes it, so that a row has a file whenever the daemon is killed; a file
- * without a row is rubbish.
- */
+/** A row, with what its file is to say. */
+export interface FileableRow {
+  readonly ns: string;
+  readonly id: string;
+  readonly updatedAt: Temporal.Instant;
+  readonly record: () => object;
+}
+
+/** One file per record of a kind: `<directory>/<namespace>/<name>`. */
 export class RecordFiles {
   readonly #directory: string;
   readonly #nameOf: (id: string) => string;
+  readonly #writer: RecordWriter | undefined;
+  /** Namespaces that have a directory. */
+  readonly #made = new Set<string>();
 
-  /** `nameOf` gives each id a name that is fit for a file and no other id has. */
-  constructor(directory: string, nameOf: (id: string) => string) {
+  /**
+   * `nameOf` gives each id a name that is fit for a file and no other id has.
+   * @param writer undefined for reading only
+   */
+  constructor(directory: string, nameOf: (id: string) => string, writer?: RecordWriter) {
     this.#directory = directory;
     this.#nameOf = nameOf;
+    this.#writer = writer;
   }
 
-  /** @throws by errno, naming the path. */
   write(ns: string, id: string, record: object): void {
-    const path = this.#pathOf(ns, id);
-    try {
-      writeRecordFile(path, { id, ...record });
-    } catch (error) {
-      if (!hasErrno(error, 'ENOENT')) throw BerthError.from(error, `write ${path}`);
-      mkdirSync(join(this.#directory, ns), { recursive: true, mode: 0o700 });
-      writeRecordFile(path, { id, ...record });
-    }
+    if (!this.#made.has(ns)) mkdirSync(join(this.#directory, ns), { recursive: true, mode: 0o700 });
+    this.#made.add(ns);
+    this.#writer?.write(this.#pathOf(ns, id), { id, ...record });
   }
 
   remove(ns: string, id: string): void {
-    rmSync(this.#pathOf(ns, id), { force: true });
+    this.#writer?.remove(this.#pathOf(ns, id));
   }
 
   /** All that can be read. */
@@ -52,18 +57,18 @@ export class RecordFiles {
     }
   }
 
-  /** Makes the files agree with the rows: some may have been left, or lost in a power cut. */
-  tidy(rows: Iterable<{ readonly ns: string; readonly id: string; readonly record: () => object }>): void {
+  /** Makes the files agree with the rows: a kill or a power cut may have kept some from being written, or removed. */
+  tidy(rows: Iterable<FileableRow>): void {
     const wanted = new Set<string>();
-    for (const { ns, id, record } of rows) {
+    for (const { ns, id, updatedAt, record } of rows) {
       const path = this.#pathOf(ns, id);
       wanted.add(path);
-      if (!statSync(path, { throwIfNoEntry: false })?.size) this.write(ns, id, record());
+      if (!isUpToDate(path, updatedAt)) this.write(ns, id, record());
     }
     for (const ns of namesIn(this.#directory)) {
       for (const name of namesIn(join(this.#directory, ns))) {
         const path = join(this.#directory, ns, name);
-        if (!wanted.has(path)) rmSync(path, { force: true });
+        if (!wanted.has(path)) this.#writer?.remove(path);
       }
     }
   }
@@ -71,6 +76,12 @@ export class RecordFiles {
   #pathOf(ns: string, id: string): string {
     return join(this.#directory, ns, this.#nameOf(id));
   }
+}
+
+/** Whether a record's file was written after the record. */
+export function isUpToDate(path: string, updatedAt: Temporal.Instant): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat !== undefined && stat.size > 0 && stat.mtimeMs >= updatedAt.epochMilliseconds;
 }
 
 function namesIn(directory: string): string[] {

@@ -83,7 +83,7 @@ function foundIn({ id, snapshotter, path }: Directory): Found | undefined {
       name,
       kind,
       parent: below,
-      labels: labelsFromColumn(JSON.stringify(labels)),
+      labels: labelsFromColumn(String(labels)),
       createdAt,
     };
   } catch {

@@ -7,7 +7,9 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
 import { cleanLabels, labelsFromColumn, labelsToColumn, updateLabels } from '../metadata/labels.ts';
-import { writeRecordFile } from '../metadata/record-file.ts';
+import { isUpToDate } from '../metadata/record-files.ts';
+import type { RecordWriter } from '../metadata/record-writer.ts';
+import { timeFromColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { diskUsage } from './disk-usage.ts';
 import { filesOf, type SnapshotDriver, type SnapshotFiles } from './driver.ts';
@@ -30,6 +32,7 @@ export interface SnapshotterParts {
   readonly events: EventPublisher;
   /** Called when a snapshot's parent lost a child: time to collect. */
   readonly onRelease: () => void;
+  readonly recordWriter: RecordWriter;
   /** Told of what could not be deleted. */
   readonly onLeftOver: (path: string, error: BerthError) => void;
 }
@@ -72,6 +75,7 @@ export class DirectorySnapshotter implements Snapshotter {
     this.#directories = new SnapshotDirectories(root, parts.db, parts.onLeftOver);
     // A transaction that was cut short may have left the directory of a row that never was.
     this.#rows.skipIds(this.#directories.highestId());
+    this.#tidyRecordFiles();
   }
 
   /** Absolute path of the directory with all snapshots. */
@@ -261,14 +265,22 @@ export class DirectorySnapshotter implements Snapshotter {
     return [id, ...this.#rows.ancestors(id)].map((below) => this.#directories.pathOf(below));
   }
 
+  /** A kill or a power cut may have kept some from being written. */
+  #tidyRecordFiles(): void {
+    for (const row of this.#rows.all()) {
+      const path = join(this.#directories.pathOf(row.id), snapshotRecordName);
+      if (!isUpToDate(path, timeFromColumn(row.updated_at))) this.#file(row.id, row, row.ns);
+    }
+  }
+
   /** Writes what the record says beside the files, for the day when the database is lost. */
   #file(id: number, row: SnapshotRow, ns: string): void {
-    writeRecordFile(join(this.#directories.pathOf(id), snapshotRecordName), {
+    this.#parts.recordWriter.write(join(this.#directories.pathOf(id), snapshotRecordName), {
       ns,
       name: row.name,
       kind: row.kind,
       parent: row.parent_name,
-      labels: labelsFromColumn(row.labels),
+      labels: row.labels,
       createdAt: row.created_at,
     });
   }

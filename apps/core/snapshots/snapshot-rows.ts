@@ -68,6 +68,11 @@ export class SnapshotRows {
     }
   }
 
+  /** Of every namespace. */
+  all(): (SnapshotRow & { readonly ns: string })[] {
+    return this.#db.all(`${select.replace('SELECT', 'SELECT s.ns,')} WHERE s.snapshotter = ?`, this.#snapshotter);
+  }
+
   ids(): Set<number> {
     const rows = this.#db.all<{ id: number }>('SELECT id FROM snapshots WHERE snapshotter = ?', this.#snapshotter);
     return new Set(rows.map(({ id }) => id));

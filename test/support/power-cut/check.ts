@@ -54,4 +54,5 @@ export async function checkAfterCut(dir: string, { safe, contents }: Promises): 
   await stores.collector.collect();
   await stores.scheduler.stop();
   stores.snapshotters.close();
+  await stores.recordWriter.drain();
 }

@@ -142,6 +142,7 @@ describe('records made anew without the database', () => {
   it('put what nobody owns where an operator finds it', async () => {
     await blob('n', 'x');
     await stores.snapshotter.prepare('n', 'k', '');
+    await stores.recordWriter.drain();
     rmSync(join(dir, 'content/owners'), { recursive: true });
     rmSync(join(dir, 'snapshots/overlayfs/1/snapshot.json'));
     await lose();
@@ -154,6 +155,7 @@ describe('records made anew without the database', () => {
     const digest = await blob('n', 'x');
     await blob('n', 'y');
     await stores.snapshotter.prepare('n', 'k', '');
+    await stores.recordWriter.drain();
     writeFileSync(join(dir, 'content/owners/n', digest.slice(7)), '{"id":1}');
     writeFileSync(join(dir, 'snapshots/overlayfs/1/snapshot.json'), '{"ns":"n","name":"k","kind":"odd"}');
     mkdirSync(join(dir, 'images/n'), { recursive: true });
