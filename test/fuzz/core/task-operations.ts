@@ -18,7 +18,7 @@ const containers = ['s1', 's1', 's1', 's2', 'e1', 'm1'];
 const main = { ns: 'main' };
 const killed = 9;
 /** For a process to end that has been killed or has nothing to do; a frozen one doesn't. */
-const endMs = 3000;
+const endMs = 8000;
 
 export async function makeTaskContainers(side: Side): Promise<void> {
   for (const id of new Set(containers)) {
