@@ -61,8 +61,8 @@ function newRoot(): string {
 function packCheckout(): string {
   const staging = join(dir, 'checkout');
   mkdirSync(staging);
-  const left = ['.git', 'node_modules/@oven', 'node_modules/@biomejs', 'node_modules/@typescript'];
-  const copy = `tar -c -C "$0" ${left.map((path) => `--exclude=./${path}`).join(' ')} . | tar -x -C "$1"`;
+  const left = ['.git', 'node_modules/.vi*', 'node_modules/@oven', 'node_modules/@biomejs', 'node_modules/@typescript'];
+  const copy = `tar -c -C "$0" ${left.map((path) => `--exclude="./${path}"`).join(' ')} . | tar -x -C "$1"`;
   execFileSync('sh', ['-c', copy, checkout, staging]);
   const disk = join(dir, 'checkout.ext4');
   execFileSync('truncate', ['-s', '2G', disk]);
