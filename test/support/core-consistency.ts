@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { BerthdSuite } from './berthd-suite.ts';
 import { digestOf } from './busybox-image.ts';
 import type { Expected, ExpectedImage } from './core-load.ts';
@@ -116,7 +116,9 @@ async function checkContainers({ berthd, clients, namespace }: Place, { containe
       const ids = present.map(({ id }) => id).sort();
       const alive = present.filter(({ status }) => status !== 'STOPPED').map(({ id }) => id);
       const shims = shimProcesses(namespace).map(({ id }) => id);
-      const bundles = readdirSync(join(berthd.state, 'io.containerd.runtime.v2.task', namespace)).sort();
+      const bundles = globSync(`io.containerd.runtime.v2.task/${namespace}/*`, { cwd: berthd.state })
+        .map((path) => basename(path))
+        .sort();
       const owned = shims.every((id) => ids.includes(id)) && new Set(shims).size === shims.length;
       return owned && alive.every((id) => shims.includes(id)) && String(bundles) === String(ids);
     },
