@@ -7,7 +7,7 @@
 # They are Debian's own packages from its suite in development, unpacked and not installed: the machine's packages,
 # sources and lists stay as they are. Where one can't be had, or doesn't run here, dist/peers/NAME.missing says why, the
 # tests that need it are skipped with that reason, and this ends well all the same. What is there is left alone; what
-# is missing is tried again after an hour.
+# is missing is tried again after an hour. `npm test` calls it after setup.sh.
 set -eu
 cd "$(dirname "$0")/.."
 peers=$PWD/dist/peers
@@ -64,6 +64,9 @@ fetch() {
   mv "$work/root" "$peers/$package"
 }
 
+# One at a time: two test runs may set up at once.
+exec 9>.setup.lock
+flock 9
 settled containerd && settled runsc && exit 0
 mkdir -p "$peers"
 trap 'rm -rf "$work"' EXIT

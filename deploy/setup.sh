@@ -2,9 +2,8 @@
 # Brings a Debian 12 machine and this checkout to the point where demo, tests, benchmark and start run.
 #
 # Installs the Debian packages that are missing, the npm packages of package-lock.json, generates the types of proto/,
-# builds the native addon, the pause program and the shim, and fetches newer programs to test with (peers.sh). What is
-# there already is left alone, so it is called before each of those commands. It starts no service and leaves none
-# enabled that it has installed itself.
+# and builds the native addon, the pause program and the shim. What is there already is left alone, so it is called
+# before each of those commands. It starts no service and leaves none enabled that it has installed itself.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -128,5 +127,4 @@ if outdated dist/containerd-shim-berth-v1 apps/task-shim apps/common package-loc
   build shim 'the shim'
   touch dist/containerd-shim-berth-v1
 fi
-sh deploy/peers.sh
 say 'ready'

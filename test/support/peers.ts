@@ -30,5 +30,5 @@ function peer(name: string): Peer {
 
 function reason(name: string): string {
   const path = join(peers, `${name}.missing`);
-  return existsSync(path) ? `no ${name} here: ${readFileSync(path, 'utf8').trim()}` : `no ${name}: run deploy/setup.sh`;
+  return existsSync(path) ? `no ${name} here: ${readFileSync(path, 'utf8').trim()}` : `no ${name}: run deploy/peers.sh`;
 }
