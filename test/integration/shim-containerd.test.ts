@@ -156,10 +156,12 @@ describe.each(hosts)('the shim under $name', ({ bin, runtime, newer }) => {
 
   it('keeps what a container in the background says in its FIFO until somebody reads it', async () => {
     const fifos = join(dir, 'kept');
-    const all = 'i=0; while [ $i -lt 30000 ]; do echo "$i"; i=$((i+1)); done';
+    const all =
+      'until [ -e /tmp/speak ]; do sleep 0.05; done; i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done';
     const args = ['--runtime', runtime, '--fifo-dir', fifos, '--rootfs', rootfs, 'spoken', '/bin/sh', '-c', all];
-    // The client of the background goes at once, and nobody reads: the container waits with a full FIFO.
+    // The client reads until it goes. Then nobody does: the container waits with a full FIFO.
     expect(ctr('run', '--detach', ...args).status).toBe(0);
+    writeFileSync(`/proc/${taskPid('spoken')}/root/tmp/speak`, '');
     const [path = ''] = globSync(`${fifos}/**/spoken-stdout`);
     const lines = (await readFifo(path).ended).trimEnd().split('\n').map(Number);
     expect(lines).toEqual(Array.from({ length: 30_000 }, (_, index) => index));
