@@ -102,16 +102,6 @@ describe('berthd', () => {
     expect(existsSync(join(dir, 'berthd.sock'))).toBe(false);
   });
 
-  it('says what is wrong with a damaged database', () => {
-    const root = join(dir, 'root');
-    mkdirSync(root);
-    writeFileSync(join(root, 'meta.db'), 'this is no database, '.repeat(300));
-    const { status, stderr } = run();
-    expect(status).toBe(1);
-    expect(stderr).toMatch(/meta\.db is damaged .*move it/);
-    expect(readdirSync(dir)).not.toContain('berthd.sock');
-  });
-
   it('tells the service manager when it is ready and when it stops', async () => {
     const socket = join(dir, 'notify.sock');
     // Node has no datagram sockets of this kind; perl is part of every Debian.
