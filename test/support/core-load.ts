@@ -6,8 +6,8 @@ import { chainIdsOf } from '../../apps/core/unpack/image-unpacker.ts';
 import { busyboxImage, digestOf, type TestImage } from './busybox-image.ts';
 import { createContainer } from './container.ts';
 import type { Place } from './core-consistency.ts';
+import type { Random } from './random.ts';
 import type { Registry } from './registry.ts';
-import type { SeededRandom } from './seeded-random.ts';
 import { pull } from './transfers.ts';
 
 /** What is sure of a name: `unsure` from the begin of an operation until its answer. */
@@ -39,7 +39,7 @@ const benign = ['not_found', 'already_exists', 'unavailable', 'canceled', 'faile
 export class CoreLoad {
   readonly figures = { pulls: 0, runs: 0, deletes: 0, cut: 0 };
   readonly #place: Place;
-  readonly #random: SeededRandom;
+  readonly #random: Random;
   readonly #images = new Map<string, { -readonly [K in keyof ExpectedImage]: ExpectedImage[K] }>();
   readonly #containers = new Map<string, Known>();
   readonly #busy = new Set<string>();
@@ -48,13 +48,13 @@ export class CoreLoad {
   #stopped = true;
   #ids = 0;
 
-  private constructor(place: Place, random: SeededRandom, base: string) {
+  private constructor(place: Place, random: Random, base: string) {
     this.#place = place;
     this.#random = random;
     this.#base = base;
   }
 
-  static async prepare(place: Place, registry: Registry, random: SeededRandom): Promise<CoreLoad> {
+  static async prepare(place: Place, registry: Registry, random: Random): Promise<CoreLoad> {
     const base = busyboxImage();
     const busybox = ['bin/busybox', digestOf(readFileSync('/bin/busybox'))] as const;
     const reference = await registry.push(base, 'base');
@@ -112,14 +112,14 @@ export class CoreLoad {
 
   async #imageTurn(): Promise<void> {
     const names = [...this.#images.keys()].slice(1);
-    const name = this.#random.pick(names) as string;
+    const name = this.#random.pick(names);
     const entry = this.#images.get(name);
     if (entry === undefined) return;
-    const deleting = entry.known !== 'absent' && this.#random.next() < 0.5;
+    const deleting = entry.known !== 'absent' && this.#random.chance(0.5);
     entry.known = 'unsure';
     const done = await this.#attempt(async () => {
       if (!deleting) await pull(this.#place.clients, name);
-      else await this.#place.clients.images.delete({ name, sync: this.#random.next() < 0.3 });
+      else await this.#place.clients.images.delete({ name, sync: this.#random.chance(0.3) });
     });
     if (!done) return;
     entry.known = deleting ? 'absent' : 'present';
@@ -143,8 +143,9 @@ export class CoreLoad {
   }
 
   async #deleteTurn(): Promise<void> {
-    const id = this.#random.pick([...this.#containers.keys()].filter((each) => !this.#busy.has(each)));
-    if (id === undefined) return void (await sleep(5));
+    const idle = [...this.#containers.keys()].filter((each) => !this.#busy.has(each));
+    if (idle.length === 0) return void (await sleep(5));
+    const id = this.#random.pick(idle);
     this.#containers.set(id, 'unsure');
     this.#busy.add(id);
     const done = await this.#attempt(() => this.#tearDown(id));

@@ -1,4 +1,4 @@
-import type { Random } from '../fuzz/random.ts';
+import type { Random } from './random.ts';
 
 /*
  * Random collections of resources for the garbage collector, and a second opinion on what of them is garbage.

@@ -4,8 +4,8 @@ import { killCgroups, removeCgroups } from './cgroups.ts';
 import { checkConsistent, checkNothingLeft, type Place } from './core-consistency.ts';
 import { CoreLoad } from './core-load.ts';
 import { expectNoLeaks, leakSnapshot } from './leaks.ts';
+import { Random } from './random.ts';
 import { Registry } from './registry.ts';
-import { SeededRandom } from './seeded-random.ts';
 import { shimProcesses } from './shim-processes.ts';
 
 export interface KillOptions {
@@ -36,7 +36,7 @@ const longestLoadMs = 900;
  * end everything is deleted through the API, and nothing may be left.
  */
 export async function killAtRandom({ dir, seed, points, tell = () => {} }: KillOptions): Promise<KillFigures> {
-  const random = new SeededRandom(seed);
+  const random = new Random(seed);
   const namespace = dir.slice(dir.lastIndexOf('/') + 1).toLowerCase();
   await using stack = new AsyncDisposableStack();
   stack.defer(() => endAll(namespace));
@@ -51,7 +51,7 @@ export async function killAtRandom({ dir, seed, points, tell = () => {} }: KillO
   const clean = leakSnapshot(scope);
   for (let point = 1; point <= points; point++) {
     const working = load.work();
-    await sleep(random.below(longestLoadMs));
+    await sleep(random.int(longestLoadMs));
     await berthd.daemon.kill9();
     load.stop();
     await working;

@@ -8,7 +8,13 @@ import { recordOf, recordsOf } from '../metadata/records.ts';
 import { timeNow, timeToColumn } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
 import { maskedContainer } from './container-mask.ts';
-import { type ContainerRow, containerOf, type ExtensionRow } from './container-rows.ts';
+import {
+  type ContainerRow,
+  containerOf,
+  type ExtensionRow,
+  insertContainer,
+  insertExtensions,
+} from './container-rows.ts';
 import type { Container, ContainerInput, ContainerStore } from './store.ts';
 
 /** As many records as a list holds in memory at a time: some hundred kilobytes of specs. */
@@ -79,28 +85,8 @@ export class SqliteContainerStore implements ContainerStore {
     };
     this.#db.tx(() => {
       this.#parts.namespaces.ensure(ns);
-      const { runtime, spec } = container;
-      const { changes } = this.#db.run(
-        `INSERT INTO containers (ns, id, image, runtime_name, runtime_options_type, runtime_options, spec_type, spec,
-           snapshotter, snapshot_key, sandbox, labels, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-        ns,
-        container.id,
-        container.image,
-        runtime.name,
-        runtime.options?.typeUrl ?? null,
-        runtime.options?.value ?? null,
-        spec?.typeUrl ?? null,
-        spec?.value ?? null,
-        container.snapshotter,
-        container.snapshotKey,
-        container.sandbox,
-        labelsToColumn(container.labels),
-        timeToColumn(now),
-        timeToColumn(now),
-      );
-      if (changes === 0) throw new BerthError('already_exists', `container "${container.id}" already exists`);
-      this.#writeExtensions(ns, container);
+      if (insertContainer(this.#db, ns, container)) return;
+      throw new BerthError('already_exists', `container "${container.id}" already exists`);
     });
     const { id, image, runtime } = container;
     const options = runtime.options && {
@@ -138,7 +124,7 @@ export class SqliteContainerStore implements ContainerStore {
         container.id,
       );
       this.#db.run('DELETE FROM container_extensions WHERE ns = ? AND id = ?', ns, container.id);
-      this.#writeExtensions(ns, container);
+      insertExtensions(this.#db, ns, container);
       return container;
     });
     this.#updated(ns, updated);
@@ -172,19 +158,6 @@ export class SqliteContainerStore implements ContainerStore {
       last,
     );
     return Map.groupBy(rows, ({ id }) => id);
-  }
-
-  #writeExtensions(ns: string, { id, extensions }: Container): void {
-    for (const [name, { typeUrl, value }] of Object.entries(extensions)) {
-      this.#db.run(
-        'INSERT INTO container_extensions (ns, id, name, type_url, value) VALUES (?, ?, ?, ?, ?)',
-        ns,
-        id,
-        name,
-        typeUrl,
-        value,
-      );
-    }
   }
 }
 

@@ -2,9 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { typeUrls } from '#common/typeurl.ts';
 import { readContainerFile } from '../containers/container-file.ts';
+import { insertContainer } from '../containers/container-rows.ts';
 import type { Container } from '../containers/store.ts';
-import { labelsToColumn } from '../metadata/labels.ts';
-import { timeNow, timeToColumn } from '../metadata/time-column.ts';
+import { timeNow } from '../metadata/time-column.ts';
 import type { Rebuild } from './recovered.ts';
 
 /**
@@ -70,29 +70,6 @@ function withoutFile(
 }
 
 function put({ db }: Rebuild, ns: string, container: Container): void {
-  const { id, runtime, spec, extensions } = container;
-  db.run('DELETE FROM containers WHERE ns = ? AND id = ?', ns, id);
-  db.run(
-    `INSERT INTO containers (ns, id, image, runtime_name, runtime_options_type, runtime_options, spec_type, spec,
-       snapshotter, snapshot_key, sandbox, labels, created_at, updated_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ns,
-    id,
-    container.image,
-    runtime.name,
-    runtime.options?.typeUrl ?? null,
-    runtime.options?.value ?? null,
-    spec?.typeUrl ?? null,
-    spec?.value ?? null,
-    container.snapshotter,
-    container.snapshotKey,
-    container.sandbox,
-    labelsToColumn(container.labels),
-    timeToColumn(container.createdAt),
-    timeToColumn(container.updatedAt),
-  );
-  for (const [name, { typeUrl, value }] of Object.entries(extensions)) {
-    const sql = 'INSERT INTO container_extensions (ns, id, name, type_url, value) VALUES (?, ?, ?, ?, ?)';
-    db.run(sql, ns, id, name, typeUrl, value);
-  }
+  db.run('DELETE FROM containers WHERE ns = ? AND id = ?', ns, container.id);
+  insertContainer(db, ns, container);
 }

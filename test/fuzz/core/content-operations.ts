@@ -3,7 +3,7 @@ import { BerthError, isCode } from '#common/errors.ts';
 import type { Bidi } from '#common/grpc/client.ts';
 import type { WriteContentRequest } from '#proto/containerd/services/content/v1/WriteContentRequest.ts';
 import type { WriteContentResponse__Output } from '#proto/containerd/services/content/v1/WriteContentResponse.ts';
-import type { Random } from '../random.ts';
+import type { Random } from '../../support/random.ts';
 import {
   blob,
   blobs,

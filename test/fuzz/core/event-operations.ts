@@ -1,5 +1,5 @@
 import { timestampNow } from '#common/timestamp.ts';
-import type { Random } from '../random.ts';
+import type { Random } from '../../support/random.ts';
 import { namespace } from './inputs.ts';
 import { type Operations, operation } from './operation.ts';
 

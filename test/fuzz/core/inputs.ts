@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { packJson, typeUrls } from '#common/typeurl.ts';
 import { digestOf } from '../../support/busybox-image.ts';
-import type { Random } from '../random.ts';
+import type { Random } from '../../support/random.ts';
 
 /** The lease that keeps what a sequence makes from being collected at a time that nobody knows. */
 export const keep = 'keep';

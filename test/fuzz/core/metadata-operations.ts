@@ -2,7 +2,7 @@
 import type { Container } from '#proto/containerd/services/containers/v1/Container.ts';
 import type { Image } from '#proto/containerd/services/images/v1/Image.ts';
 import type { Resource } from '#proto/containerd/services/leases/v1/Resource.ts';
-import type { Random } from '../random.ts';
+import type { Random } from '../../support/random.ts';
 import { digest, filters, id, keep, labels, leaseId, mask, namespace, shortLabels, spec } from './inputs.ts';
 import { type Operations, operation } from './operation.ts';
 

@@ -1,4 +1,4 @@
-import type { Random } from '../random.ts';
+import type { Random } from '../../support/random.ts';
 import type { Side } from './side.ts';
 
 /** A kind of API call: how its arguments are made up, and how it is made. */

@@ -1,4 +1,4 @@
-import type { Random } from '../random.ts';
+import type { Random } from '../../support/random.ts';
 import { filters, knownNamespace, labels, lease, mask, namespace } from './inputs.ts';
 import { type Operations, operation } from './operation.ts';
 

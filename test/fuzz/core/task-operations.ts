@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isCode } from '#common/errors.ts';
 import { packJson, typeUrls } from '#common/typeurl.ts';
 import { processOf } from '../../support/container.ts';
-import type { Random } from '../random.ts';
+import type { Random } from '../../support/random.ts';
 import { type Operations, operation } from './operation.ts';
 import type { Side } from './side.ts';
 

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SeededRandom } from '../seeded-random.ts';
+import type { Random } from '../random.ts';
 import type { Change } from './recording.ts';
 
 /** A file or directory: what a program sees of it now, and what the disk is sure to have. */
@@ -86,14 +86,14 @@ export class DiskModel {
   }
 
   /** Makes the directory `to` as it would be found after a power cut now. */
-  write(to: string, cut: Cut, random: SeededRandom): void {
+  write(to: string, cut: Cut, random: Random): void {
     const place = (inode: Inode, path: string): void => {
       if (!inode.entries) {
         writeFileSync(path, dataAfter(inode, cut, random));
         return;
       }
       mkdirSync(path, { recursive: true });
-      const current = cut === 'names' || (cut === 'some' && random.next() < 0.5);
+      const current = cut === 'names' || (cut === 'some' && random.chance(0.5));
       for (const [name, entry] of current ? inode.entries : inode.syncedEntries) place(entry, join(path, name));
     };
     place(this.#root, to);
@@ -127,12 +127,12 @@ function file(): Inode {
   return { data: none, syncedData: none, entries: undefined, syncedEntries: new Map() };
 }
 
-function dataAfter({ data, syncedData }: Inode, cut: Cut, random: SeededRandom): Buffer {
+function dataAfter({ data, syncedData }: Inode, cut: Cut, random: Random): Buffer {
   if (cut !== 'some') return syncedData;
   const chance = random.next();
   if (chance < 0.4) return syncedData;
   if (chance < 0.7 || data.length <= syncedData.length) return data;
-  return data.subarray(0, syncedData.length + random.below(data.length - syncedData.length));
+  return data.subarray(0, syncedData.length + random.int(data.length - syncedData.length));
 }
 
 /** Always another buffer: the one that was synced stays as it is. */

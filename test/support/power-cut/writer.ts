@@ -12,7 +12,7 @@ import { Backups } from '../../../apps/core/metadata/backups.ts';
 import { openMetadata } from '../../../apps/core/metadata/open-metadata.ts';
 import { openStores } from '../../../apps/core/stores.ts';
 import { digestOf } from '../busybox-image.ts';
-import { SeededRandom } from '../seeded-random.ts';
+import { Random } from '../random.ts';
 import { tarArchive } from '../tar-archive.ts';
 
 const [, , dir = '', preloaded = ''] = process.argv;
@@ -23,7 +23,7 @@ const ns = 'n';
 process.execPath = preloaded;
 
 const note = (what: string): void => appendFileSync(log, `P ${what}\n`);
-const random = new SeededRandom(1);
+const random = new Random(1);
 const { db, recovered } = openMetadata(dir, 'quick', silentLogger());
 await db.durable();
 recovered();

@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Database } from '../../../apps/core/metadata/database.ts';
-import { Random } from '../../fuzz/random.ts';
 import { type TestStores, testStores } from '../../support/core-stores.ts';
 import { randomWorld, smaller, survivors, type World } from '../../support/gc-world.ts';
+import { Random } from '../../support/random.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
 const rounds = 200;

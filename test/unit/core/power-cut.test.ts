@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkAfterCut, Promises } from '../../support/power-cut/check.ts';
 import { cuts, DiskModel } from '../../support/power-cut/disk-model.ts';
 import { buildRecorder, type Change, parseRecording } from '../../support/power-cut/recording.ts';
+import { Random } from '../../support/random.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
-import { SeededRandom } from '../../support/seeded-random.ts';
 
 const writer = new URL('../../support/power-cut/writer.ts', import.meta.url).pathname;
 /** Points per way of cutting. */
@@ -41,7 +41,7 @@ describe('after a power cut at any point of pulls, deletes and backups', () => {
       if (change.op === 'promised') promises.note(change.what);
     }
     expect(promises.safe.size).toBe(16);
-    model.write(join(dir, 'whole'), 'names', new SeededRandom(0));
+    model.write(join(dir, 'whole'), 'names', new Random(0));
     await checkAfterCut(join(dir, 'whole'), promises);
   });
 
@@ -52,11 +52,11 @@ describe('after a power cut at any point of pulls, deletes and backups', () => {
   ] as const)(
     'that leaves %s of what was not synced, everything is whole and what was safe is there',
     async (_, cut) => {
-      const random = new SeededRandom(cuts.indexOf(cut) + 1);
+      const random = new Random(cuts.indexOf(cut) + 1);
       const model = new DiskModel(root);
       const promises = new Promises();
       const place = join(dir, cut);
-      const chosen = new Set(Array.from({ length: points }, () => random.below(changes.length)));
+      const chosen = new Set(Array.from({ length: points }, () => random.int(changes.length)));
       for (const [index, change] of changes.entries()) {
         model.apply(change);
         if (change.op === 'promised') promises.note(change.what);

@@ -37,4 +37,13 @@ export class Random {
   some<T>(atMost: number, make: () => T): T[] {
     return Array.from({ length: this.int(atMost + 1) }, make);
   }
+
+  bytes(length: number): Buffer {
+    const bytes = Buffer.allocUnsafe(length);
+    for (let at = 0; at < length; at += 4) {
+      const word = Math.floor(this.next() * 2 ** 32);
+      for (let i = 0; i < 4 && at + i < length; i++) bytes[at + i] = word >>> (8 * i);
+    }
+    return bytes;
+  }
 }
