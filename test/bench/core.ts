@@ -17,8 +17,10 @@ const measures = {
   events: measureEvents,
 };
 
+export const coreParts = [...Object.keys(measures), 'tasks'];
+
 /** `npm run bench -- core`: berthd's API beside that of Debian's containerd, the same client on both. */
-export async function coreBench(): Promise<string> {
+export async function coreBench(parts = coreParts): Promise<string> {
   const dir = scratchDir();
   const cgroup = dir.slice(dir.lastIndexOf('/') + 1);
   try {
@@ -30,12 +32,13 @@ export async function coreBench(): Promise<string> {
     ];
     const figures = sides.map(() => new Figures());
     for (const [name, measure] of Object.entries(measures)) {
+      if (!parts.includes(name)) continue;
       for (const [index, side] of sides.entries()) {
         console.error(`bench core: ${name} of ${side.name}, load ${loadavg()[0]?.toFixed(1)}`);
         await measure(side, figures[index] as Figures);
       }
     }
-    await measureTasks(sides, figures);
+    if (parts.includes('tasks')) await measureTasks(sides, figures);
     return figuresTable(
       sides.map(({ name }) => name),
       figures,

@@ -3,14 +3,15 @@
  * on the machine and on what else it does: compare columns, not runs.
  */
 import { loadavg } from 'node:os';
-import { coreBench } from './core.ts';
+import { coreBench, coreParts } from './core.ts';
 import { podsBench } from './pods.ts';
 import { shimBench } from './shim.ts';
 
 /** Each measures and answers a table. */
 const suites: Readonly<Record<string, () => Promise<string>>> = {
   pods: podsBench,
-  core: coreBench,
+  core: () => coreBench(),
+  ...Object.fromEntries(coreParts.map((part) => [`core:${part}`, () => coreBench([part])])),
   shim: shimBench,
 };
 
