@@ -100,14 +100,19 @@ describe('the restart monitor', () => {
   it('starts a container again whose task was killed, with its output where the labels say', async () => {
     const log = join(suite.dir, 'output');
     await create('always', 'echo run; exec sleep 1000', { loguri: `file://${log}` });
+    // Killed before it has said so, a run would leave no trace.
+    const runs = (count: number) =>
+      waitFor(`run ${count}`, () => existsSync(log) && readFileSync(log, 'utf8') === 'run\n'.repeat(count));
     const first = await successor('always', 0);
+    await runs(1);
     expect(await labelsOf('always')).toMatchObject({ [`${prefix}.count`]: '1' });
     process.kill(first, 'SIGKILL');
     const second = await successor('always', first);
+    await runs(2);
     expect(await labelsOf('always')).toMatchObject({ [`${prefix}.count`]: '2' });
     await suite.clients.tasks.kill({ containerId: 'always', signal: 9 });
     await successor('always', second);
-    await waitFor('the output', () => existsSync(log) && readFileSync(log, 'utf8') === 'run\nrun\nrun\n');
+    await runs(3);
   });
 
   it('starts one again that fails, as often as it was told', async () => {
