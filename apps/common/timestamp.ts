@@ -1,4 +1,4 @@
-/** `google.protobuf.Timestamp` in the shape that proto-loader and the wire codec use: 64 bits as decimal string. */
+/** `google.protobuf.Timestamp` in the shape of the generated types: 64 bits as decimal string. */
 export interface Timestamp {
   readonly seconds: string;
   readonly nanos: number;

@@ -1,6 +1,6 @@
 import { BerthError, messageOf } from './errors.ts';
 
-/** `google.protobuf.Any` in the shape that proto-loader and the wire codec use. */
+/** `google.protobuf.Any` in the shape of the generated types. */
 export interface Any {
   readonly type_url: string;
   readonly value: Buffer | Uint8Array;

@@ -1,8 +1,8 @@
 /**
  * `npm run gen`: TypeScript from the .proto files, into proto/gen.
  *
- * - one file per message, enum and service, by proto-loader-gen-types, for gRPC;
- * - wire.ts: field tables for the codec of `#common/wire`, which ttrpc and `Any` payloads use;
+ * - one file per message, enum and service, by proto-loader-gen-types;
+ * - wire.ts: field tables for the codec of `#common/wire`; services.ts: the methods of services;
  * - wire-shim.ts: those of them that the task shim, compiled by Bun, has instead.
  *
  * Does nothing when no input has changed since the last run.
@@ -13,7 +13,7 @@ import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, renameSync,
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { protoOptions, protoRoot } from './options.ts';
-import { loadMessages, shimWireModule, wireModule } from './wire-tables.ts';
+import { loadMessages, servicesModule, shimWireModule, wireModule } from './wire-tables.ts';
 
 const out = join(protoRoot, 'gen');
 const stamp = join(out, '.inputs');
@@ -42,6 +42,7 @@ function generate(): void {
     execFileSync(process.execPath, [generator(), ...generatorFlags(work, fresh), entryName], { stdio: 'inherit' });
     const messages = loadMessages(files);
     writeFileSync(join(fresh, 'wire.ts'), wireModule(messages));
+    writeFileSync(join(fresh, 'services.ts'), servicesModule(messages));
     writeFileSync(join(fresh, 'wire-shim.ts'), shimWireModule(messages));
     writeFileSync(join(fresh, '.inputs'), inputs);
     if (existsSync(out)) renameSync(out, join(work, 'old'));

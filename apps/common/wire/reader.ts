@@ -1,11 +1,12 @@
 import { BerthError } from '../errors.ts';
-
-/** Wire types of the protobuf encoding (protobuf.dev/programming-guides/encoding). Groups don't occur in proto3. */
-export const wireTypes = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
+import { wireTypes } from './schema.ts';
 
 const twoTo32 = 0x1_0000_0000;
 /** High halves below this keep the whole number within 2^53. */
 const safeHigh = 0x20_0000;
+
+/** Up to this length a loop over ASCII takes less than the way into native code. */
+const shortString = 10;
 
 /** Reads protobuf primitives from a buffer; every method throws `invalid_argument` past its end. */
 export class Reader {
@@ -63,7 +64,9 @@ export class Reader {
   string(): string {
     const length = this.uint32();
     const start = this.#advance(length);
-    return this.#bytes.toString('utf8', start, start + length);
+    return (
+      (length <= shortString ? this.#ascii(start) : undefined) ?? this.#bytes.toString('utf8', start, start + length)
+    );
   }
 
   /** Shares memory with the buffer that is read. */
@@ -109,6 +112,17 @@ export class Reader {
     return start;
   }
 
+  /** The text from `start` to where the reader stands; undefined when it isn't ASCII. */
+  #ascii(start: number): string | undefined {
+    let text = '';
+    for (let at = start; at < this.#position; at++) {
+      const byte = this.#bytes[at] as number;
+      if (byte > 0x7f) return undefined;
+      text += String.fromCharCode(byte);
+    }
+    return text;
+  }
+
   #varint(): void {
     const first = this.#byte();
     this.#high = 0;
@@ -136,6 +150,7 @@ export class Reader {
   }
 
   #byte(): number {
-    return this.#bytes[this.#advance(1)] as number;
+    if (this.#position >= this.#end) this.#advance(1);
+    return this.#bytes[this.#position++] as number;
   }
 }

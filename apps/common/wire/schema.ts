@@ -1,8 +1,24 @@
+/** Wire types of the protobuf encoding (protobuf.dev/programming-guides/encoding). Groups don't occur in proto3. */
+export const wireTypes = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
+
 /** Scalar types the codec knows; the generator refuses a .proto file that needs another. */
 export const scalarTypes = ['string', 'bytes', 'bool', 'int32', 'uint32', 'int64', 'uint64', 'double'] as const;
 
 export type ScalarType = (typeof scalarTypes)[number];
 export type FieldType = ScalarType | 'enum' | 'message';
+
+export function wireTypeOf(type: FieldType): number {
+  switch (type) {
+    case 'string':
+    case 'bytes':
+    case 'message':
+      return wireTypes.bytes;
+    case 'double':
+      return wireTypes.fixed64;
+    default:
+      return wireTypes.varint;
+  }
+}
 
 /** How often a field occurs. Maps have string keys. */
 export const rules = { single: 0, repeated: 1, map: 2 } as const;
@@ -25,3 +41,12 @@ export type MessageTable = readonly Field[];
 
 /** Numbers by name. */
 export type EnumTable = Readonly<Record<string, number>>;
+
+/** A method of a service; messages by their full names. */
+export type MethodTable = readonly [
+  name: string,
+  request: string,
+  response: string,
+  clientStreams: boolean,
+  serverStreams: boolean,
+];

@@ -1,18 +1,46 @@
 /** What the generated types allow for a 64-bit field. */
 export type Integer = number | string | bigint | { readonly low: number; readonly high: number };
 
-/** Writes protobuf primitives to a buffer that grows. */
+/** Writes a value, or more than one, to a writer. */
+export type Write = (writer: Writer, value: unknown) => void;
+
+/** Up to this length a loop over ASCII takes less than the way into native code. */
+const shortString = 24;
+
+/** Where every message begins: most fit, and are copied out in their size when they are done. */
+const scratch = Buffer.allocUnsafeSlow(16 << 10);
+
+/** Writes protobuf primitives to a buffer that grows. There is one at a time: all begin in the same memory. */
 export class Writer {
-  #bytes = Buffer.allocUnsafe(256);
+  #bytes = scratch;
   #length = 0;
 
-  /** The bytes so far, sharing memory with the writer. */
+  /** The bytes; nothing can be written from then on. */
   finish(): Buffer {
-    return this.#bytes.subarray(0, this.#length);
+    const bytes = this.#bytes.subarray(0, this.#length);
+    return this.#bytes === scratch ? Buffer.from(bytes) : bytes;
   }
 
-  tag(field: number, wireType: number): void {
-    this.uint32(field * 8 + wireType);
+  /** Begins a length-delimited value, which {@link close} ends. Returns where it starts. */
+  open(): number {
+    this.#reserve(1);
+    this.#length += 1;
+    return this.#length;
+  }
+
+  /** Puts the length before the value that began at `start`. Most are short and have the one byte they need left. */
+  close(start: number): void {
+    const length = this.#length - start;
+    if (length < 0x80) {
+      this.#bytes[start - 1] = length;
+      return;
+    }
+    const more = length < 0x4000 ? 1 : length < 0x20_0000 ? 2 : length < 0x1000_0000 ? 3 : 4;
+    this.#reserve(more);
+    this.#bytes.copyWithin(start + more, start, this.#length);
+    this.#length = start - 1;
+    this.uint32(length);
+    this.#length += length;
   }
 
   uint32(value: number): void {
@@ -34,8 +62,9 @@ export class Writer {
   /** Signed values are given as they are: two's complement makes the encodings equal. */
   uint64(value: Integer): void {
     this.#reserve(10);
-    if (typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER) {
-      this.#small(value);
+    const number = typeof value === 'string' ? Number(value) : value;
+    if (typeof number === 'number' && number >= 0 && number <= Number.MAX_SAFE_INTEGER) {
+      this.#small(number);
       return;
     }
     let rest = BigInt.asUintN(64, bigintOf(value));
@@ -52,6 +81,7 @@ export class Writer {
   }
 
   string(value: string): void {
+    if (value.length <= shortString && this.#ascii(value)) return;
     const length = Buffer.byteLength(value);
     this.uint32(length);
     this.#reserve(length);
@@ -63,6 +93,21 @@ export class Writer {
     this.#reserve(value.length);
     this.#bytes.set(value, this.#length);
     this.#length += value.length;
+  }
+
+  /** Returns false, with nothing written, for a text that isn't ASCII. */
+  #ascii(value: string): boolean {
+    const { length } = value;
+    this.#reserve(length + 1);
+    const start = this.#length + 1;
+    for (let index = 0; index < length; index++) {
+      const code = value.charCodeAt(index);
+      if (code > 0x7f) return false;
+      this.#bytes[start + index] = code;
+    }
+    this.#bytes[start - 1] = length;
+    this.#length = start + length;
+    return true;
   }
 
   #small(value: number): void {

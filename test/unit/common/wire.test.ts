@@ -1,9 +1,11 @@
 import { globSync } from 'node:fs';
-import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
+import { loadSync, type MessageTypeDefinition, type ServiceDefinition } from '@grpc/proto-loader';
 import { describe, expect, it } from 'vitest';
+import { serviceDefinition } from '#common/grpc/proto.ts';
 import { protoOptions, protoRoot } from '#common/proto/options.ts';
 import { decode, encode, type MessageName } from '#common/wire/codec.ts';
 import { type Field, rules } from '#common/wire/schema.ts';
+import { services } from '#proto/services.ts';
 import { enums, messages } from '#proto/wire.ts';
 
 const definitions = loadSync(globSync('**/*.proto', { cwd: protoRoot }), {
@@ -11,7 +13,7 @@ const definitions = loadSync(globSync('**/*.proto', { cwd: protoRoot }), {
   includeDirs: [protoRoot],
 });
 
-/** The reference implementation: what gRPC uses. */
+/** The reference implementation. */
 function reference(name: string): MessageTypeDefinition<object, object> {
   const definition = definitions[name];
   if (definition === undefined || !('serialize' in definition)) throw new Error(`no message ${name}`);
@@ -44,6 +46,16 @@ describe('the wire codec', () => {
       expect(encode(name, {} as never)).toHaveLength(0);
       expect(decode(name, new Uint8Array())).toEqual(reference(name).deserialize(Buffer.alloc(0)));
     });
+  });
+
+  it('keeps what is longer than the memory that all messages begin in', () => {
+    const value = Buffer.from('0123456789abcdef'.repeat(5000));
+    for (const length of [127, 128, 16_383, 16_384, 80_000]) {
+      const message = { type_url: 'ä'.repeat(40), value: value.subarray(0, length) };
+      const sent = encode('containerd.types.Envelope', { topic: 'first', event: message });
+      encode('google.protobuf.Any', { type_url: 'x'.repeat(16_000), value: Buffer.alloc(0) });
+      expect(decode('containerd.types.Envelope', sent)).toMatchObject({ topic: 'first', event: message });
+    }
   });
 
   it('keeps 64-bit numbers exact at their extremes', () => {
@@ -130,6 +142,28 @@ describe('the wire codec', () => {
   it('reads bytes from an array that is no Buffer and starts inside its memory', () => {
     const memory = new Uint8Array([9, 9, 0x0a, 1, 0x61]);
     expect(decode('containerd.task.v2.StateRequest', memory.subarray(2)).id).toBe('a');
+  });
+});
+
+describe('the definition of a service', () => {
+  const names = Object.keys(services).filter((name) => name in definitions);
+
+  it.each(names)('%s is that of the reference', (name) => {
+    const reference = definitions[name] as ServiceDefinition;
+    const definition = serviceDefinition(name);
+    expect(Object.keys(definition)).toEqual(Object.keys(reference));
+    const empty = Buffer.alloc(0);
+    for (const [method, theirs] of Object.entries(reference)) {
+      const { path, requestStream, responseStream } = theirs;
+      const ours = definition[method] as (typeof definition)[string];
+      expect(ours).toMatchObject({ path, requestStream, responseStream });
+      expect(ours.requestDeserialize(empty)).toEqual(theirs.requestDeserialize(empty));
+      expect(ours.responseDeserialize(empty)).toEqual(theirs.responseDeserialize(empty));
+    }
+  });
+
+  it('is missed with an internal error', () => {
+    expect(() => serviceDefinition('no.Such')).toThrowError(expect.objectContaining({ code: 'internal' }));
   });
 });
 
