@@ -4,7 +4,7 @@ import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { ContentReader } from './store.ts';
 
-/** Bytes per piece: one gRPC message of Content.Read, well below its 16 MiB limit. */
+/** Bytes per piece. */
 const pieceSize = 1 << 20;
 
 const read = promisify(readCallback);
@@ -39,13 +39,17 @@ class BlobReader implements ContentReader {
 
   async read(offset: number, length: number): Promise<Buffer> {
     const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.size - offset)));
+    await this.fill(buffer, offset);
+    return buffer;
+  }
+
+  async fill(buffer: Buffer, offset: number): Promise<void> {
     let filled = 0;
     while (filled < buffer.length) {
       const { bytesRead } = await read(this.#fd, buffer, filled, buffer.length - filled, offset + filled);
       if (bytesRead === 0) throw new BerthError('data_loss', `${this.path} is shorter than its ${this.size} bytes`);
       filled += bytesRead;
     }
-    return buffer;
   }
 
   async *stream(offset = 0, length = this.size - offset): AsyncGenerator<Buffer> {

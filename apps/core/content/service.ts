@@ -1,3 +1,4 @@
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
@@ -6,6 +7,7 @@ import { timestampFromInstant } from '#common/timestamp.ts';
 import type { ContentHandlers } from '#proto/containerd/services/content/v1/Content.ts';
 import type { Info as WireInfo } from '#proto/containerd/services/content/v1/Info.ts';
 import type { Status as WireStatus } from '#proto/containerd/services/content/v1/Status.ts';
+import { type ContentPiece, readContent } from './content-read.ts';
 import { writeContent } from './content-write.ts';
 import type { ContentInfo, ContentStore, IngestStatus } from './store.ts';
 
@@ -14,8 +16,9 @@ const infosPerMessage = 100;
 
 /** `containerd.services.content.v1.Content`. */
 export function contentService(content: ContentStore, log: Logger): Service {
+  const { Read, ...others } = serviceDefinition('containerd.services.content.v1.Content') as Definition;
   return implement<ContentHandlers>(
-    serviceDefinition('containerd.services.content.v1.Content'),
+    { ...others, Read: { ...Read, responseSerialize: ({ encoded }) => encoded } },
     {
       info({ digest }, { namespace }) {
         return { info: infoToWire(content.info(namespace, digest)) };
@@ -34,21 +37,8 @@ export function contentService(content: ContentStore, log: Logger): Service {
         content.delete(namespace, digest);
         return {};
       },
-      async *read(request, { namespace }) {
-        await using reader = await content.open(namespace, request.digest);
-        const offset = Math.max(0, Number(request.offset));
-        if (offset > reader.size) {
-          throw new BerthError(
-            'out_of_range',
-            `read at ${offset} is past the ${reader.size} bytes of ${request.digest}`,
-          );
-        }
-        const size = Number(request.size);
-        let at = offset;
-        for await (const data of reader.stream(offset, size > 0 ? size : undefined)) {
-          yield { offset: at, data };
-          at += data.length;
-        }
+      read(request, { namespace }) {
+        return readContent(content, request, namespace);
       },
       async status({ ref }, { namespace }) {
         return { status: statusToWire(await content.status(namespace, ref)) };
@@ -68,6 +58,8 @@ export function contentService(content: ContentStore, log: Logger): Service {
     { log },
   );
 }
+
+type Definition = ServiceDefinition & { readonly Read: MethodDefinition<unknown, ContentPiece> };
 
 function infoToWire({ digest, size, createdAt, updatedAt, labels }: ContentInfo): WireInfo {
   return {

@@ -80,6 +80,8 @@ export interface ContentReader extends AsyncDisposable {
   readonly size: number;
   /** Reads at most `length` bytes at `offset`; an empty answer is the end. */
   read(offset: number, length: number): Promise<Buffer>;
+  /** Reads as many bytes at `offset` as the buffer is long. @throws data_loss when there are fewer */
+  fill(buffer: Buffer, offset: number): Promise<void>;
   /** The bytes from `offset` (0) on, `length` at most (all), in pieces. */
   stream(offset?: number, length?: number): AsyncIterable<Buffer>;
   close(): Promise<void>;
