@@ -22,6 +22,11 @@ describe.each(ctrKinds)('content and more by the $kind ctr', ({ kind, program, m
   it('ingest, ls, get, label, edit, rm: a blob from its first to its last byte', async () => {
     const bytes = Buffer.from(`blob of ${kind}\n`);
     const digest = digestOf(bytes);
+    const edited = digestOf(Buffer.from(`${bytes}more\n`));
+    // Nothing refers to a blob before it has its label: a collection must not come between.
+    using clients = suite.berthd.clients(namespace);
+    await clients.leases.create({ id: 'kept' });
+    for (const id of [digest, edited]) await clients.leases.addResource({ id: 'kept', resource: { id, type: 'content' } });
     const expected = ['--expected-size', String(bytes.length), '--expected-digest', digest];
     await ctr.with({ input: bytes }).run('content', 'ingest', ...expected, `blob-${kind}`);
     await ctr.run('content', 'label', digest, 'containerd.io/gc.root=now');
@@ -31,10 +36,11 @@ describe.each(ctrKinds)('content and more by the $kind ctr', ({ kind, program, m
     const editor = join(suite.dir, `${kind}-editor`);
     writeFileSync(editor, '#!/bin/sh\necho more >>"$1"\n', { mode: 0o755 });
     await ctr.with({ env: { EDITOR: editor } }).run('content', 'edit', digest);
-    expect(await ctr.run('content', 'ls', '-q')).toContain(digestOf(Buffer.from(`${bytes}more\n`)));
+    expect(await ctr.run('content', 'ls', '-q')).toContain(edited);
 
     await ctr.run('content', 'rm', digest);
     expect((await ctr.try('content', 'get', digest)).stderr).toContain('not found');
+    await clients.leases.delete({ id: 'kept', sync: true });
   });
 
   it('ingest: other bytes than announced are refused and stay an active write', async () => {
