@@ -26,7 +26,8 @@ describe.each(ctrKinds)('content and more by the $kind ctr', ({ kind, program, m
     // Nothing refers to a blob before it has its label: a collection must not come between.
     using clients = suite.berthd.clients(namespace);
     await clients.leases.create({ id: 'kept' });
-    for (const id of [digest, edited]) await clients.leases.addResource({ id: 'kept', resource: { id, type: 'content' } });
+    for (const id of [digest, edited])
+      await clients.leases.addResource({ id: 'kept', resource: { id, type: 'content' } });
     const expected = ['--expected-size', String(bytes.length), '--expected-digest', digest];
     await ctr.with({ input: bytes }).run('content', 'ingest', ...expected, `blob-${kind}`);
     await ctr.run('content', 'label', digest, 'containerd.io/gc.root=now');
