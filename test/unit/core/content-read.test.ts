@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { decode, encode } from '#common/wire/codec.ts';
+import { readContent } from '../../../apps/core/content/content-read.ts';
+import { type TestStores, testStores } from '../../support/core-stores.ts';
+import { removeScratch, scratchDir } from '../../support/scratch.ts';
+
+const data = randomBytes((2 << 20) + 5000);
+
+let dir: string;
+let stores: TestStores;
+let digest: string;
+beforeEach(async () => {
+  dir = scratchDir();
+  stores = testStores(dir);
+  await using writer = await stores.content.writer('n', { ref: 'data' });
+  await writer.write(data);
+  digest = await writer.commit();
+});
+afterEach(async () => {
+  await stores.close();
+  removeScratch(dir);
+});
+
+function read(offset: number, size: number) {
+  const request = encode('containerd.services.content.v1.ReadContentRequest', { digest, offset, size });
+  return readContent(stores.content, decode('containerd.services.content.v1.ReadContentRequest', request), 'n');
+}
+
+describe('Content.Read', () => {
+  it.each([
+    ['all', 0, 0, data],
+    ['the end', 1_100_000, 0, data.subarray(1_100_000)],
+    ['a part', 300, 127, data.subarray(300, 427)],
+    ['a part that ends beyond the end', data.length - 128, 1000, data.subarray(-128)],
+    ['nothing at the end', data.length, 0, Buffer.alloc(0)],
+  ])('answers %s in messages that a client can read', async (_what, offset, size, expected) => {
+    const pieces = await Array.fromAsync(read(offset, size));
+    let at = offset;
+    for (const piece of pieces) {
+      const message = decode('containerd.services.content.v1.ReadContentResponse', piece.encoded);
+      expect(message.offset).toBe(String(at));
+      expect(message.data.equals(piece.data)).toBe(true);
+      at += message.data.length;
+    }
+    expect(Buffer.concat(pieces.map((piece) => piece.data)).equals(expected)).toBe(true);
+  });
+
+  it('refuses to begin past the end', async () => {
+    await expect(Array.fromAsync(read(data.length + 1, 0))).rejects.toMatchObject({ code: 'out_of_range' });
+  });
+});
