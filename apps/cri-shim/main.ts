@@ -30,3 +30,5 @@ try {
   process.stderr.write(`berth-cri: ${messageOf(error)}\n`);
   process.exitCode = 1;
 }
+// A connection whose client is stopped would keep the event loop, and so the process, alive.
+process.exit();

@@ -53,6 +53,29 @@ describe('berthd', () => {
     expect(existsSync(socket) || existsSync(`${socket}.ttrpc`)).toBe(false);
   });
 
+  it('stops although a client that listens to events has been stopped itself, and never closes its end', async () => {
+    const { daemon, socket, clients } = await startBerthd({ dir });
+    const client = spawn('ctr', ['--address', socket, 'events'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      let made = 0;
+      let heard = false;
+      client.stdout.once('data', () => {
+        heard = true;
+      });
+      await waitFor('the client to hear of something', async () => {
+        await clients('n').namespaces.create({ namespace: { name: `n${made++}` } });
+        return heard;
+      });
+      client.kill('SIGSTOP');
+      const { pid } = daemon;
+      process.kill(pid, 'SIGTERM');
+      await waitFor('berthd to end', () => !existsSync(`/proc/${pid}`));
+    } finally {
+      client.kill('SIGKILL');
+    }
+    expect(existsSync(socket)).toBe(false);
+  });
+
   it('lives through SIGHUP: a new log level counts, a mistake in the file changes nothing', async () => {
     const config = join(dir, 'berthd.toml');
     writeFileSync(config, '');

@@ -37,7 +37,11 @@ export class GrpcServer {
   async close(graceMs: number): Promise<void> {
     await this.#removeSocket();
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
+    const timer = setTimeout(() => {
+      this.#server.forceShutdown();
+      // A client that is stopped doesn't close its end, which tryShutdown waits for even then.
+      resolve();
+    }, graceMs);
     this.#server.tryShutdown(() => resolve());
     await promise;
     clearTimeout(timer);
