@@ -176,8 +176,9 @@ export class ShimRuns {
     const child = spawn('/bin/busybox', ['dd', 'if=/dev/zero', 'bs=64k', `count=${logBytes >> 16}`], {
       stdio: ['ignore', stdout.fd, 'ignore'],
     });
+    const ended = once(child, 'exit');
     const rate = await stdout.rate();
-    await once(child, 'exit');
+    await ended;
     return rate;
   }
 
@@ -227,11 +228,11 @@ class Fifo implements Disposable {
   async rate(): Promise<number> {
     let begin = 0;
     let bytes = 0;
-    const options = { fd: this.fd, autoClose: false, highWaterMark: 1 << 16 };
+    // No read beyond the last byte: it would wait in a thread for ever.
+    const options = { fd: this.fd, autoClose: false, highWaterMark: 1 << 16, end: logBytes - 1 };
     for await (const chunk of createReadStream(this.path, options)) {
       if (bytes === 0) begin = performance.now();
       bytes += (chunk as Buffer).length;
-      if (bytes >= logBytes) break;
     }
     return bytes / 1e6 / ((performance.now() - begin) / 1e3);
   }

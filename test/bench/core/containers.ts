@@ -26,8 +26,6 @@ export async function measureContainers(side: BenchSide, figures: Figures): Prom
         ...{ labels, spec, runtime: { name: 'io.containerd.runc.v2' } },
       },
     });
-  figures.set('idle: private memory, MiB', privateMiB(side.pid));
-  figures.set('idle: proportional memory, MiB', proportionalMiB(side.pid));
   let made = 0;
   const perCreate: number[] = [];
   for (const size of sizes) {
