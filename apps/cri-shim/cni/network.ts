@@ -42,7 +42,8 @@ export class PodNetwork {
   /** The network, with all its plugins in place. @throws failed_precondition naming what is missing. */
   async ready(): Promise<NetworkList> {
     const list = await this.#configs.load();
-    await Promise.all(list.plugins.map(({ type }) => this.#plugins.find(type)));
+    // One after the other: of several that are missing, the first of the chain is named.
+    for (const { type } of list.plugins) await this.#plugins.find(type);
     return list;
   }
 
