@@ -2,7 +2,6 @@
 # Puts programs that the tests run Berth against, and Debian 12 hasn't got or not as new, below dist/peers:
 #
 #   containerd   containerd 2.x with its ctr and shim: /usr/bin/{containerd,ctr,containerd-shim-runc-v2}
-#   runsc        gVisor, an OCI runtime: /usr/bin/runsc
 #
 # They are Debian's own packages from its suite in development, unpacked and not installed: the machine's packages,
 # sources and lists stay as they are. Where one can't be had, or doesn't run here, dist/peers/NAME.missing says why, the
@@ -67,13 +66,12 @@ fetch() {
 # One at a time: two test runs may set up at once.
 exec 9>.setup.lock
 flock 9
-settled containerd && settled runsc && exit 0
+settled containerd && exit 0
 mkdir -p "$peers"
 trap 'rm -rf "$work"' EXIT
 say "fetching newer peers for the tests from Debian's suite in development"
 if ! reason=$(update_lists); then
-  for package in containerd runsc; do settled $package || missing $package "$reason"; done
+  missing containerd "$reason"
   exit 0
 fi
-settled containerd || reason=$(fetch containerd containerd ctr) || missing containerd "$reason"
-settled runsc || reason=$(fetch runsc runsc) || missing runsc "$reason"
+reason=$(fetch containerd containerd ctr) || missing containerd "$reason"

@@ -15,9 +15,6 @@ export interface Peer {
 /** containerd 2.x: the commands `containerd`, `ctr` and `containerd-shim-runc-v2`. */
 export const newerContainerd = peer('containerd');
 
-/** gVisor: the command `runsc`, an OCI runtime that needs no /dev/kvm. */
-export const gvisor = peer('runsc');
-
 /** Skips the tests of the describe, or of the file, that it is called in, with the reason, where `peer` is missing. */
 export function needsPeer({ missing }: Pick<Peer, 'missing'>): void {
   beforeEach(({ skip }) => skip(missing !== undefined, missing));
