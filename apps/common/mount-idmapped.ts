@@ -1,5 +1,6 @@
 import { BerthError } from './errors.ts';
-import { folderOf, makeFolders, removeFolder } from './native/files.ts';
+import { commonFolder, lowerLayers, withLowerLayers } from './lower-layers.ts';
+import { makeFolders, removeFolder } from './native/files.ts';
 import { bindIdmapped, close, MNT, umount, userNamespace } from './native/index.ts';
 import { hasErrno } from './node-error.ts';
 
@@ -50,12 +51,7 @@ export function withMappedLayers(
   root: string,
   mount: (options: readonly string[]) => void,
 ): void {
-  const prefix = 'lowerdir=';
-  const layers =
-    options
-      .find((option) => option.startsWith(prefix))
-      ?.slice(prefix.length)
-      .split(':') ?? [];
+  const layers = lowerLayers(options);
   const folder = commonFolder(layers);
   if (folder === '/') throw new BerthError('invalid_argument', 'the layers of an id-mapped overlay share no folder');
   const view = viewBeside(root);
@@ -64,7 +60,7 @@ export function withMappedLayers(
   try {
     withNamespace(idMap, (userns) => bindIdmapped(folder, view, userns, true));
     const mapped = layers.map((layer) => `${view}${layer.slice(folder.length)}`);
-    mount(options.map((option) => (option.startsWith(prefix) ? `${prefix}${mapped.join(':')}` : option)));
+    mount(withLowerLayers(options, mapped));
   } finally {
     removeView(root);
   }
@@ -79,13 +75,6 @@ export function removeView(root: string): void {
     if (!hasErrno(error, 'EINVAL', 'ENOENT')) throw error;
   }
   removeFolder(view);
-}
-
-/** The deepest folder that all paths are in. */
-export function commonFolder(paths: readonly string[]): string {
-  let folder = folderOf(paths[0] ?? '/');
-  while (folder !== '/' && !paths.every((path) => path.startsWith(`${folder}/`))) folder = folderOf(folder);
-  return folder;
 }
 
 function viewBeside(root: string): string {

@@ -1,5 +1,6 @@
 import { BerthError } from './errors.ts';
-import { commonFolder, mapMount, splitIdMap, withMappedLayers } from './mount-idmapped.ts';
+import { commonFolder, lowerLayers, withLowerLayers } from './lower-layers.ts';
+import { mapMount, splitIdMap, withMappedLayers } from './mount-idmapped.ts';
 import { close, loopAttach, MS, mount } from './native/index.ts';
 
 /** One mount as it travels in containerd's API (`containerd.types.Mount`). */
@@ -79,16 +80,10 @@ export function parseOptions(fstype: string, options: readonly string[]): MountC
 }
 
 function shorten(options: readonly string[]): { data: string; cwd: string } {
-  const layers =
-    options
-      .find((option) => option.startsWith('lowerdir='))
-      ?.slice('lowerdir='.length)
-      .split(':') ?? [];
+  const layers = lowerLayers(options);
   const cwd = commonFolder(layers);
   const short = (path: string): string => (path.startsWith(`${cwd}/`) ? path.slice(cwd.length + 1) : path);
-  const data = options
-    .map((option) => (option.startsWith('lowerdir=') ? `lowerdir=${layers.map(short).join(':')}` : option))
-    .join(',');
+  const data = withLowerLayers(options, layers.map(short)).join(',');
   if (data.length > 4095) {
     throw new BerthError('failed_precondition', `an overlay of ${layers.length} layers is too long for one mount`);
   }
