@@ -1,5 +1,6 @@
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { formerRegistryKeys } from '#common/config/former-registry-keys.ts';
 import { loadConfig } from '#common/config/load.ts';
 import * as schema from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
@@ -36,7 +37,7 @@ const file = schema.table({
     cacheDir: schema.string(''),
     timeout: schema.duration('90s'),
   }),
-  registry: schema.table({ configPath: schema.string(defaultPaths.certsDir) }),
+  registry: schema.table({ configPath: schema.string(defaultPaths.certsDir), ...formerRegistryKeys }),
   runtimes: schema.map(runtime, {}),
 });
 

@@ -56,8 +56,9 @@ function readTable(value: unknown, schema: Table, keys: readonly string[], refus
   const names = new Map(Object.keys(schema.fields).map((name) => [keyInFile(name), name]));
   for (const key of Object.keys(value)) {
     if (names.has(key)) continue;
-    const near = nearest(key, [...names.keys()]);
-    const hint = near === undefined ? `known keys: ${[...names.keys()].join(', ')}` : `did you mean "${near}"?`;
+    const known = [...names].filter(([, name]) => schema.fields[name]?.kind !== 'refused').map(([name]) => name);
+    const near = nearest(key, known);
+    const hint = near === undefined ? `known keys: ${known.join(', ')}` : `did you mean "${near}"?`;
     refuse([...keys, key], `unknown key "${[...keys, key].join('.')}"; ${hint}`);
   }
   const result: Record<string, unknown> = {};
@@ -92,6 +93,8 @@ function readField(value: unknown, field: Field, keys: readonly string[], refuse
       return Array.isArray(value) && value.every((item) => typeof item === 'string')
         ? value
         : wrong('a list of strings');
+    case 'refused':
+      return refuse(keys, `${keys.join('.')}: ${field.why}`);
     case 'map':
       if (!isTable(value)) return wrong('a table');
       return Object.fromEntries(

@@ -9,6 +9,7 @@ export type Field<T = unknown> =
   | { readonly kind: 'boolean'; readonly default: T }
   | { readonly kind: 'duration'; readonly default: T; readonly text: string }
   | { readonly kind: 'strings'; readonly default: T }
+  | { readonly kind: 'refused'; readonly default: T; readonly why: string }
   | { readonly kind: 'map'; readonly default: T; readonly entry: Table }
   | { readonly kind: 'table'; readonly fields: Readonly<Record<string, Field>>; readonly default: T };
 
@@ -50,6 +51,11 @@ export function duration(text: string): Field<number> {
 /** A list of texts. */
 export function strings(value: readonly string[]): Field<readonly string[]> {
   return { kind: 'strings', default: value };
+}
+
+/** A key that others know and we don't: `why` says what to do instead. */
+export function refused(why: string): Field<undefined> {
+  return { kind: 'refused', default: undefined, why };
 }
 
 /** A table whose keys the user chooses (`[runtimes.NAME]`); `entry` describes each of them. */
