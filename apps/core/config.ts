@@ -1,12 +1,14 @@
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { formerRegistryKeys } from '#common/config/former-registry-keys.ts';
 import { loadConfig } from '#common/config/load.ts';
-import { duration, integer, number, oneOf, string, table } from '#common/config/schema.ts';
+import { duration, type Infer, integer, number, oneOf, string, table } from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
 import { defaultSchedule, type Schedule } from './gc/scheduler.ts';
 import { type StartCheck, startChecks } from './metadata/open-metadata.ts';
+import type { RegistryConfig } from './transfer/registry-config.ts';
 
 const shimPer = ['container', 'pod'] as const;
 export type ShimPer = (typeof shimPer)[number];
@@ -28,8 +30,7 @@ export interface CoreConfig {
   readonly shimPer: ShimPer;
   /** The runtime name that means our own shim. */
   readonly defaultRuntime: string;
-  /** Per-registry `hosts.toml` files. */
-  readonly certsDir: string;
+  readonly registry: RegistryConfig;
   readonly metadata: MetadataConfig;
   /** When garbage is collected. */
   readonly gc: Schedule;
@@ -61,7 +62,14 @@ const schema = table({
     per: oneOf(shimPer, 'container'),
     defaultRuntime: string('io.containerd.runc.v2'),
   }),
-  registry: table({ configPath: string(defaultPaths.certsDir) }),
+  registry: table({
+    configPath: string(defaultPaths.certsDir),
+    dockerConfig: string('/etc/berth/docker/config.json'),
+    stallTimeout: duration('60s'),
+    pullTimeout: duration('2h'),
+    maxBandwidth: integer(0),
+    ...formerRegistryKeys,
+  }),
   gc: table({
     pauseThreshold: number(defaultSchedule.pauseThreshold, { min: 0, max: 0.5 }),
     deletionThreshold: integer(defaultSchedule.deletionThreshold),
@@ -78,6 +86,9 @@ const schema = table({
     keepRecovered: duration('72h'),
   }),
 });
+
+/** With less than this, connections that are held back would count as stalled. */
+const LEAST_BANDWIDTH = 64 * 1024;
 
 const usage =
   'usage: berthd [--config FILE] [--root DIR] [--state DIR] [--address SOCKET] [--log-level LEVEL] [--certs-dir DIR]';
@@ -115,8 +126,24 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     defaultRuntime: file.shim.defaultRuntime,
     metadata: file.metadata,
     gc: file.gc,
-    certsDir: absolute('certs-dir', flags['certs-dir'] ?? file.registry.configPath),
+    registry: registryConfig(file.registry, flags['certs-dir']),
     restartIntervalMs: file.restart.interval,
+  };
+}
+
+function registryConfig(file: Infer<typeof schema>['registry'], certsDir: string | undefined): RegistryConfig {
+  const { dockerConfig, stallTimeout, pullTimeout, maxBandwidth } = file;
+  if (stallTimeout < 1000) throw new BerthError('invalid_argument', 'registry.stall_timeout must be 1s or more');
+  if (maxBandwidth > 0 && maxBandwidth < LEAST_BANDWIDTH) {
+    const message = `registry.max_bandwidth is in bytes per second: 0 (no limit), or ${LEAST_BANDWIDTH} and more`;
+    throw new BerthError('invalid_argument', message);
+  }
+  return {
+    certsDir: absolute('certs-dir', certsDir ?? file.configPath),
+    dockerConfig: absolute('registry.docker_config', dockerConfig),
+    stallTimeout,
+    pullTimeout,
+    maxBandwidth,
   };
 }
 

@@ -102,7 +102,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   const transfers = started.use(
     openTransfers({
       ...stores,
-      certsDir: config.certsDir,
+      registry: config.registry,
       cacheDir: join(root, 'cache'),
       log,
     }),

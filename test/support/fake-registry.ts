@@ -86,13 +86,16 @@ export class FakeRegistry implements AsyncDisposable {
       response.writeHead(404, { 'content-type': 'application/json' }).end(JSON.stringify({ errors }));
       return;
     }
-    const start = Number(/^bytes=([0-9]+)-/.exec(headers.range ?? '')?.[1] ?? 0);
-    const body = object.data.subarray(start);
-    response.writeHead(start > 0 ? 206 : 200, {
+    const { data } = object;
+    const [, from, to] = /^bytes=([0-9]+)-([0-9]*)$/.exec(headers.range ?? '') ?? [];
+    const start = Number(from ?? 0);
+    const end = to === undefined || to === '' ? data.length : Math.min(data.length, Number(to) + 1);
+    const body = data.subarray(start, end);
+    response.writeHead(from === undefined ? 200 : 206, {
       'content-type': object.mediaType,
       'content-length': body.length,
       'docker-content-digest': object.digest,
-      ...(start > 0 ? { 'content-range': `bytes ${start}-${object.data.length - 1}/${object.data.length}` } : {}),
+      ...(from === undefined ? {} : { 'content-range': `bytes ${start}-${end - 1}/${data.length}` }),
     });
     response.end(method === 'HEAD' ? undefined : body);
   }

@@ -49,7 +49,7 @@ export async function privatePlaces(dir: string, options: PlaceOptions): Promise
     root: at('root'),
     state: at('state'),
     grpc: { address: coreSocket },
-    registry,
+    registry: { ...registry, docker_config: at('docker', 'config.json') },
   });
   await writeConfig(at('cri.toml'), {
     root: at('root', 'cri'),

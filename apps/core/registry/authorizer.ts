@@ -2,7 +2,8 @@ import { BerthError } from '#common/errors.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { basicAuthorization, type CredentialSource, type Credentials, redactUrl } from './credentials.ts';
 import type { RegistryHost } from './hosts.ts';
-import { type HttpConnections, type HttpResponse, isLoopback } from './http.ts';
+import type { HttpConnections, HttpResponse } from './http.ts';
+import { isLoopback } from './loopback.ts';
 import { readBounded } from './response-body.ts';
 
 const MAX_TOKEN_RESPONSE = 1024 * 1024;

@@ -9,6 +9,17 @@ export type Credentials =
 /** Finds the credentials for a registry host, undefined for anonymous access. Asked once a host and pull. */
 export type CredentialSource = (host: string, challenges: readonly string[]) => Promise<Credentials | undefined>;
 
+/** The first credentials that any of the sources has: they are asked in order. */
+export function firstCredentials(...sources: readonly (CredentialSource | undefined)[]): CredentialSource {
+  return async (host, challenges) => {
+    for (const source of sources) {
+      const found = await source?.(host, challenges);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+}
+
 /** Value of a Basic Authorization header. */
 export function basicAuthorization(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;

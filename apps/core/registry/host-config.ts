@@ -2,9 +2,11 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
+import { fetchHostCredentials } from './host-credentials.ts';
 import type { RegistryHost } from './hosts.ts';
 import { type HostEntry, parseHostsFile } from './hosts-file.ts';
-import { isLoopback, type TlsOptions } from './http.ts';
+import type { TlsOptions } from './http.ts';
+import { isLoopback } from './loopback.ts';
 
 const CONNECT_TIMEOUT_MS = 30_000;
 const IDLE_TIMEOUT_MS = 60_000;
@@ -14,6 +16,8 @@ export interface HostConfigOptions {
   readonly hostDir?: string | undefined;
   /** Scheme for registries that no file describes; absent: https, http for loopback. */
   readonly defaultScheme?: 'http' | 'https' | undefined;
+  /** Milliseconds without a byte after which a server counts as gone. */
+  readonly idleMs?: number | undefined;
 }
 
 /**
@@ -30,7 +34,8 @@ export async function registryHosts(registry: string, options: HostConfigOptions
       capabilities: new Set(entry.capabilities),
       tls: await readTls(entry, dir ?? '/'),
       headers: entry.headers,
-      timeouts: { connectMs: entry.dialTimeoutMs ?? CONNECT_TIMEOUT_MS, idleMs: IDLE_TIMEOUT_MS },
+      timeouts: { connectMs: entry.dialTimeoutMs ?? CONNECT_TIMEOUT_MS, idleMs: options.idleMs ?? IDLE_TIMEOUT_MS },
+      credentials: credentialsOf(entry, dir ?? '/'),
     })),
   );
 }
@@ -43,7 +48,12 @@ const BARE: HostEntry = {
   skipVerify: undefined,
   headers: {},
   dialTimeoutMs: undefined,
+  credentials: undefined,
 };
+
+function credentialsOf({ credentials }: HostEntry, dir: string): RegistryHost['credentials'] {
+  return credentials === undefined ? undefined : (host) => fetchHostCredentials(credentials, dir, host);
+}
 
 function defaultBase(registry: string, scheme: 'http' | 'https' | undefined): URL {
   if (registry === 'docker.io') return new URL('https://registry-1.docker.io/v2');

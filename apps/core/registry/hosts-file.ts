@@ -1,6 +1,8 @@
 import { parse, TomlError } from 'smol-toml';
 import { BerthError } from '#common/errors.ts';
+import { type HostCredentials, parseHostCredentials } from './host-credentials.ts';
 import type { Capability } from './hosts.ts';
+import { boolean, checkKeys, type Refuse, string, strings, type Table, table } from './toml-values.ts';
 
 /** One server of a hosts.toml; paths of certificates as they stand there. */
 export interface HostEntry {
@@ -13,16 +15,25 @@ export interface HostEntry {
   readonly skipVerify: boolean | undefined;
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly dialTimeoutMs: number | undefined;
+  /** Absent: those of the client, or of the daemon's own configuration. */
+  readonly credentials: HostCredentials | undefined;
 }
 
 const ALL: readonly Capability[] = ['pull', 'resolve', 'push', 'referrers'];
-const HOST_KEYS = ['capabilities', 'ca', 'client', 'skip_verify', 'header', 'override_path', 'dial_timeout'];
+const HOST_KEYS = [
+  'capabilities',
+  'ca',
+  'client',
+  'skip_verify',
+  'header',
+  'override_path',
+  'dial_timeout',
+  'credentials',
+];
 const TOP_KEYS = [...HOST_KEYS, 'server', 'host'];
 
-type Table = Readonly<Record<string, unknown>>;
-
 /**
- * Parses a hosts.toml (containerd, docs/hosts.md): mirrors in the order of the file, the server itself last.
+ * Parses a hosts.toml (containerd, docs/hosts.md, and the table `credentials` on top of it): mirrors in the order of the file, the server itself last.
  * @throws failed_precondition that names the file, the key and what it wants.
  */
 export function parseHostsFile(text: string, file: string): HostEntry[] {
@@ -40,8 +51,6 @@ export function parseHostsFile(text: string, file: string): HostEntry[] {
   const server = top.server === undefined ? undefined : string(top.server, 'server', refuse);
   return [...mirrors, hostEntry(top, server === '' ? undefined : server, 'server', refuse)];
 }
-
-type Refuse = (why: string) => never;
 
 function parseToml(text: string, refuse: Refuse): Table {
   try {
@@ -67,6 +76,7 @@ function hostEntry(entry: Table, server: string | undefined, where: string, refu
     skipVerify: optional('skip_verify', boolean),
     headers: optional('header', headers) ?? {},
     dialTimeoutMs: optional('dial_timeout', duration),
+    credentials: optional('credentials', parseHostCredentials),
   };
 }
 
@@ -77,30 +87,6 @@ function baseUrl(server: string, override: boolean, where: string, refuse: Refus
   const path = url.pathname.replace(/\/+$/, '');
   url.pathname = override || path.endsWith('/v2') ? path : `${path}/v2`;
   return url;
-}
-
-function checkKeys(entry: Table, known: readonly string[], where: string, refuse: Refuse): void {
-  const unknown = Object.keys(entry).find((key) => !known.includes(key));
-  if (unknown !== undefined) refuse(`unknown key "${where}${unknown}"; known: ${known.join(', ')}`);
-}
-
-function table(value: unknown, where: string, refuse: Refuse): Table {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse(`${where} must be a table`);
-  return value as Table;
-}
-
-function string(value: unknown, where: string, refuse: Refuse): string {
-  return typeof value === 'string' ? value : refuse(`${where} must be a string`);
-}
-
-function boolean(value: unknown, where: string, refuse: Refuse): boolean {
-  return typeof value === 'boolean' ? value : refuse(`${where} must be true or false`);
-}
-
-function strings(value: unknown, where: string, refuse: Refuse): string[] {
-  if (typeof value === 'string') return [value];
-  if (!Array.isArray(value)) return refuse(`${where} must be a string or a list of strings`);
-  return value.map((item) => string(item, where, refuse));
 }
 
 function clientPairs(value: unknown, where: string, refuse: Refuse): [string, string][] {

@@ -1,3 +1,4 @@
+import type { CredentialSource } from './credentials.ts';
 import type { Timeouts, TlsOptions } from './http.ts';
 
 export type Capability = 'pull' | 'resolve' | 'push' | 'referrers';
@@ -11,4 +12,6 @@ export interface RegistryHost {
   /** Sent with every request to this host, never to another. */
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly timeouts: Timeouts;
+  /** Those that the host's file names; they go to this host only. */
+  readonly credentials?: CredentialSource | undefined;
 }

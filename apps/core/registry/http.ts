@@ -6,6 +6,7 @@ import { BerthError, messageOf } from '#common/errors.ts';
 import { errnoOf } from '#common/node-error.ts';
 import { version } from '#common/version.ts';
 import { redactUrl } from './credentials.ts';
+import { proxyFor } from './proxy.ts';
 
 /** How to trust a server and how to prove who we are to it. PEM texts; `ca` comes on top of the system's. */
 export interface TlsOptions {
@@ -43,7 +44,7 @@ export type Trace = (line: string) => void;
 
 const UNTRUSTED = /^(CERT_|ERR_TLS_CERT|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY)|HOSTNAME_MISMATCH|INVALID_CA)/;
 
-/** Connections to one server, kept alive between requests. HTTP_PROXY and its kin are heeded, but not for loopback. */
+/** Connections to one server, kept alive between requests, through the proxy that the environment names. */
 export class HttpConnections implements Disposable {
   readonly #agents = new Map<string, http.Agent>();
   readonly #tls: TlsOptions;
@@ -101,10 +102,11 @@ export class HttpConnections implements Disposable {
   }
 
   #agent(url: URL): http.Agent {
-    const key = `${url.protocol} ${isLoopback(url.host)}`;
+    const proxyEnv = proxyFor(url, process.env);
+    const key = JSON.stringify([url.protocol, proxyEnv]);
     const known = this.#agents.get(key);
     if (known !== undefined) return known;
-    const options = { keepAlive: true, ...(isLoopback(url.host) ? {} : { proxyEnv: process.env }) };
+    const options = { keepAlive: true, ...(proxyEnv === undefined ? {} : { proxyEnv }) };
     const agent =
       url.protocol === 'https:'
         ? new https.Agent({ ...options, ...tlsAgentOptions(this.#tls) })
@@ -145,12 +147,6 @@ function limitConnecting(outgoing: http.ClientRequest, url: URL, limitMs: number
     socket.once('connect', stop);
   });
   return { [Symbol.dispose]: stop };
-}
-
-/** Whether a host, with or without a port, is this machine. */
-export function isLoopback(host: string): boolean {
-  const name = host.replace(/:[0-9]+$/, '');
-  return name === 'localhost' || name === '[::1]' || /^127(\.[0-9]{1,3}){3}$/.test(name);
 }
 
 /** What went wrong between us and a server, by the server's name and with the way out where there is one. */

@@ -2,31 +2,46 @@ import { createHash } from 'node:crypto';
 import { isDigest } from '#common/digest.ts';
 import { BerthError, isCode, messageOf } from '#common/errors.ts';
 import { formatReference, parseReference, type Reference, withDefaultTag } from '#common/reference.ts';
-import type { CredentialSource } from './credentials.ts';
+import { type CredentialSource, firstCredentials } from './credentials.ts';
+import { dockerCredentials } from './docker-config.ts';
 import { type Descriptor, MAX_DOCUMENT } from './document.ts';
 import { type HostConfigOptions, registryHosts } from './host-config.ts';
 import { HostSession } from './host-session.ts';
-import type { Capability } from './hosts.ts';
+import type { Capability, RegistryHost } from './hosts.ts';
 import type { Trace } from './http.ts';
 import { ACCEPTED_MANIFESTS, isIndex, isManifest, isSchema1 } from './media-types.ts';
 import { readBounded } from './response-body.ts';
 import { DEFAULT_RETRY, type RetryPolicy, retry } from './retry.ts';
 
 export interface RegistryClientOptions extends HostConfigOptions {
+  /** The client's; where they are none, those of the host's file count, and then those of the daemon. */
   readonly credentials?: CredentialSource | undefined;
+  /** A `config.json` of Docker, for hosts that nobody else has credentials for. */
+  readonly dockerConfig?: string | undefined;
   /** Sent to the registry and its mirrors, never beyond a redirect. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly retry?: RetryPolicy;
   readonly trace?: Trace | undefined;
 }
 
-/** Bytes of a blob from `offset` on, from one host. */
+/** Which bytes of a blob are wanted. */
+export interface BlobRange {
+  readonly offset: number;
+  /** The first byte that isn't wanted any more; absent: all to the end. */
+  readonly end?: number;
+}
+
+/** Bytes of a blob, from one host. */
 export interface BlobStream {
+  /** `host:port` that was asked first; storage behind it may have answered. */
+  readonly host: string;
   /** Where the stream begins: what was asked for, or 0 when the host can't begin elsewhere. */
   readonly offset: number;
+  /** Whether it ends where it was asked to; a host that knows no ranges sends everything. */
+  readonly partial: boolean;
   readonly data: AsyncIterable<Buffer>;
-  /** Ends the transfer. */
-  close(): void;
+  /** Ends the transfer; who reads `data` meets the reason. */
+  close(reason?: Error): void;
 }
 
 /** Reads one repository of a registry, through its mirrors. Protocol: OCI distribution-spec 1.1, "Pull". */
@@ -45,10 +60,7 @@ export class RegistryClient implements Disposable {
   static async open(image: string, options: RegistryClientOptions = {}): Promise<RegistryClient> {
     const reference = withDefaultTag(parseReference(image));
     const hosts = await registryHosts(reference.domain, options);
-    const sessions = hosts.map((host) => {
-      const headers = { ...options.headers, ...host.headers };
-      return new HostSession({ ...host, headers }, options.credentials, options.trace);
-    });
+    const sessions = hosts.map((host) => openSession(host, options));
     return new RegistryClient(reference, sessions, options.retry ?? DEFAULT_RETRY);
   }
 
@@ -79,11 +91,11 @@ export class RegistryClient implements Disposable {
   }
 
   /**
-   * Opens a blob, manifest or index at `offset`, at the first host that has it. The bytes are not verified here: who finds
+   * Opens a blob, manifest or index, or a range of it, at the first host that has it. The bytes are not verified here: who finds
    * them wrong or cut off counts `failures`, so that each time another host comes first.
    */
-  async blob(descriptor: Descriptor, offset: number, signal: AbortSignal, failures = 0): Promise<BlobStream> {
-    return this.#anyHost('pull', signal, (session) => this.#openBlob(session, descriptor, offset, signal), failures);
+  async blob(descriptor: Descriptor, range: BlobRange, signal: AbortSignal, failures = 0): Promise<BlobStream> {
+    return this.#anyHost('pull', signal, (session) => this.#openBlob(session, descriptor, range, signal), failures);
   }
 
   get #name(): string {
@@ -126,21 +138,21 @@ export class RegistryClient implements Disposable {
   async #openBlob(
     session: HostSession,
     descriptor: Descriptor,
-    offset: number,
+    { offset, end }: BlobRange,
     signal: AbortSignal,
   ): Promise<BlobStream> {
     const isDocument = isIndex(descriptor.mediaType) || isManifest(descriptor.mediaType);
     const path = `${this.reference.path}/${isDocument ? 'manifests' : 'blobs'}/${descriptor.digest}`;
     const headers = {
       ...(isDocument ? { accept: ACCEPTED_MANIFESTS } : {}),
-      ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
+      ...(offset > 0 || end !== undefined ? { range: `bytes=${offset}-${end === undefined ? '' : end - 1}` } : {}),
     };
     const request = { ...this.#request(session, signal), method: 'GET', path, headers, expected: [416] } as const;
     const response = await session.request(request);
-    const close = (): void => void response.body.destroy();
-    if (response.status === 416) {
+    const close = (reason?: Error): void => void response.body.destroy(reason);
+    if (response.status === 416 && (offset > 0 || end !== undefined)) {
       close();
-      return this.#openBlob(session, descriptor, 0, signal);
+      return this.#openBlob(session, descriptor, { offset: 0 }, signal);
     }
     const range = /^bytes ([0-9]+)-/.exec(response.headers['content-range'] ?? '');
     const start = response.status === 206 ? Number(range?.[1] ?? -1) : 0;
@@ -151,7 +163,9 @@ export class RegistryClient implements Disposable {
         `${session.name} answers another range of ${descriptor.digest} than asked for`,
       );
     }
-    return { offset: start, data: response.body as AsyncIterable<Buffer>, close };
+    const { name: host } = session;
+    const partial = response.status === 206 && end !== undefined;
+    return { host, offset: start, partial, data: response.body as AsyncIterable<Buffer>, close };
   }
 
   /**
@@ -169,10 +183,8 @@ export class RegistryClient implements Disposable {
     const sessions = [...able.slice(first), ...able.slice(0, first)];
     const errors: BerthError[] = [];
     for (const session of sessions) {
-      // A mirror that fails is left sooner than the last host that could have the image.
-      const attempts = session === sessions.at(-1) ? this.#retry.attempts : Math.min(2, this.#retry.attempts);
       try {
-        return await retry({ ...this.#retry, attempts }, signal, () => ask(session));
+        return await retry(session === sessions.at(-1) ? this.#retry : hasty(this.#retry), signal, () => ask(session));
       } catch (error) {
         if (signal.aborted) throw BerthError.from(signal.reason);
         errors.push(BerthError.from(error));
@@ -193,6 +205,20 @@ export class RegistryClient implements Disposable {
     const detail = [...new Set(errors.map(messageOf))].join('; ');
     return new BerthError(cause.code, `${this.#name}: ${detail}`, { cause });
   }
+}
+
+/** A mirror that fails, or wants to be left alone for long, is left sooner than the last host that could have the image. */
+function hasty(policy: RetryPolicy): RetryPolicy {
+  return { ...policy, attempts: Math.min(2, policy.attempts), maxRetryAfterMs: policy.maxDelayMs };
+}
+
+/** A session with what the caller wishes for all hosts, and what the host's file says of it. */
+export function openSession(host: RegistryHost, options: RegistryClientOptions): HostSession {
+  const { dockerConfig } = options;
+  const ours: CredentialSource | undefined =
+    dockerConfig === undefined ? undefined : (name) => dockerCredentials(dockerConfig, name);
+  const credentials = firstCredentials(options.credentials, host.credentials, ours);
+  return new HostSession({ ...host, headers: { ...options.headers, ...host.headers } }, credentials, options.trace);
 }
 
 /** A mirror for several registries tells them apart by this. */

@@ -2,9 +2,9 @@ import { BerthError, isCode } from '#common/errors.ts';
 import { formatReference, parseReference, type Reference, withDefaultTag } from '#common/reference.ts';
 import type { Descriptor } from './document.ts';
 import { registryHosts } from './host-config.ts';
-import { type HostRequest, HostSession } from './host-session.ts';
+import type { HostRequest, HostSession } from './host-session.ts';
 import type { HttpResponse } from './http.ts';
-import { mirrorQuery, type RegistryClientOptions } from './registry-client.ts';
+import { mirrorQuery, openSession, type RegistryClientOptions } from './registry-client.ts';
 import { drain } from './response-body.ts';
 import { DEFAULT_RETRY, type RetryPolicy, retry } from './retry.ts';
 
@@ -49,9 +49,8 @@ export class RegistryPusher implements Disposable {
       const message = `${formatReference(reference)}: no host of ${reference.domain} has the capability "push"`;
       throw new BerthError('failed_precondition', message);
     }
-    const headers = { ...options.headers, ...host.headers };
     const timeouts = { ...host.timeouts, idleMs: IDLE_TIMEOUT_MS };
-    const session = new HostSession({ ...host, headers, timeouts }, options.credentials, options.trace);
+    const session = openSession({ ...host, timeouts }, options);
     return new RegistryPusher(reference, session, options.retry ?? DEFAULT_RETRY);
   }
 

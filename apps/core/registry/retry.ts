@@ -6,9 +6,16 @@ export interface RetryPolicy {
   /** Wait before the second attempt, doubled for each further one, in milliseconds. */
   readonly firstDelayMs: number;
   readonly maxDelayMs: number;
+  /** The longest wait that a server can ask for; who wants to be left alone for longer isn't asked again. */
+  readonly maxRetryAfterMs: number;
 }
 
-export const DEFAULT_RETRY: RetryPolicy = { attempts: 4, firstDelayMs: 200, maxDelayMs: 10_000 };
+export const DEFAULT_RETRY: RetryPolicy = {
+  attempts: 4,
+  firstDelayMs: 200,
+  maxDelayMs: 10_000,
+  maxRetryAfterMs: 120_000,
+};
 
 /** A failure that another attempt may not meet; `afterMs` when the server said how long to wait. */
 export class TransientError extends BerthError {
@@ -38,8 +45,9 @@ export async function retry<T>(
       if (number >= policy.attempts || !isCode(error, 'unavailable')) throw error;
       const backoff = policy.firstDelayMs * 2 ** (number - 1) * (0.5 + Math.random() / 2);
       const wanted = error instanceof TransientError ? error.afterMs : undefined;
+      if (wanted !== undefined && wanted > policy.maxRetryAfterMs) throw error;
       try {
-        await sleep(Math.min(wanted ?? backoff, policy.maxDelayMs), undefined, { signal });
+        await sleep(wanted ?? Math.min(backoff, policy.maxDelayMs), undefined, { signal });
       } catch {
         throw BerthError.from(signal.reason);
       }

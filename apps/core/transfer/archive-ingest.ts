@@ -8,7 +8,7 @@ import { components, displayPath } from '../unpack/byte-path.ts';
 import { decompress, detectCompression } from '../unpack/decompress.ts';
 import type { TarEntry } from '../unpack/tar-header.ts';
 import { TarReader } from '../unpack/tar-reader.ts';
-import { BlobFetcher } from './fetch.ts';
+import { isPresent } from './present-blob.ts';
 
 /** A file of an archive that is in the content store now. */
 export interface IngestedBlob {
@@ -146,8 +146,8 @@ class ArchiveIngest {
     const hex = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(name)?.[1];
     const expected = hex === undefined ? undefined : `sha256:${hex}`;
     const { ns, lease, signal } = this.#request;
-    const { content, leases } = this.#parts;
-    const present = expected !== undefined && new BlobFetcher(content, leases).present(ns, expected, lease);
+    const { content } = this.#parts;
+    const present = expected !== undefined && isPresent(this.#parts, { ns, digest: expected, lease });
     const options = { ref: `${this.#prefix}-${displayPath(name)}`, total: size, lease, signal };
     const writer = present ? undefined : await content.writer(ns, options);
     return { name, size, expected, writer, pieces: [] };

@@ -1,11 +1,15 @@
 import { BerthError, isCode } from '#common/errors.ts';
+import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { ContentStore, ContentWriter } from '../content/store.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Descriptor } from '../registry/document.ts';
-import { transportError } from '../registry/http.ts';
 import type { RegistryClient } from '../registry/registry-client.ts';
 import { DEFAULT_RETRY, retry } from '../registry/retry.ts';
+import { BlobDownload, type DownloadParts } from './blob-download.ts';
+import { isPresent } from './present-blob.ts';
 import { refKey } from './progress.ts';
+
+type OnProgress = (offset: number) => void;
 
 export interface FetchRequest {
   readonly ns: string;
@@ -13,74 +17,83 @@ export interface FetchRequest {
   readonly client: RegistryClient;
   readonly descriptor: Descriptor;
   readonly signal: AbortSignal;
-  readonly onProgress?: (offset: number) => void;
+  readonly onProgress?: OnProgress;
 }
 
-/** Brings blobs from a registry into the content store. */
+export interface FetcherParts extends DownloadParts {
+  readonly content: ContentStore;
+  readonly leases: LeaseStore;
+}
+
+/** Brings blobs from registries into the content store; one for the whole daemon. */
 export class BlobFetcher {
-  readonly #content: ContentStore;
-  readonly #leases: LeaseStore;
+  readonly #parts: FetcherParts;
+  readonly #queue = new KeyedQueue();
+  /** Those who want to know how a blob gets on, also while somebody else downloads it. */
+  readonly #watchers = new Map<string, Set<OnProgress>>();
 
-  constructor(content: ContentStore, leases: LeaseStore) {
-    this.#content = content;
-    this.#leases = leases;
-  }
-
-  /** Whether the blob is in the store; then it is in the lease. */
-  present(ns: string, digest: string, lease: string): boolean {
-    try {
-      this.#content.info(ns, digest);
-    } catch (error) {
-      if (isCode(error, 'not_found')) return false;
-      throw error;
-    }
-    this.#leases.addResource(ns, lease, { type: 'content', id: digest });
-    return true;
+  constructor(parts: FetcherParts) {
+    this.#parts = parts;
   }
 
   /**
-   * Fetches a blob, going on where an earlier attempt, or an earlier pull, was broken off. Of several at the same time one
-   * downloads and the others wait for it. Answers whether anything was fetched.
+   * Fetches a blob, going on where an earlier attempt, or an earlier pull, was broken off. Of all that want it at the same
+   * time, in whatever namespace, one downloads and the others wait for it; when that one leaves, the next goes on with
+   * what has come. Answers whether anything was fetched for this caller.
    * @throws data_loss when the registry's bytes aren't what the digest says; what {@link RegistryClient.blob} throws.
    */
   async fetch(request: FetchRequest): Promise<'fetched' | 'exists'> {
+    const { descriptor, signal, onProgress } = request;
+    using _ = this.#watch(descriptor.digest, onProgress);
+    const outcome = await this.#queue.run(descriptor.digest, () => this.#bring(request), { signal });
+    this.#parts.metrics.count(outcome === 'fetched' ? 'fetchedBlobs' : 'sharedBlobs');
+    return outcome;
+  }
+
+  async #bring(request: FetchRequest): Promise<'fetched' | 'exists'> {
     const { ns, descriptor, lease, signal } = request;
-    if (this.present(ns, descriptor.digest, lease)) return 'exists';
-    let damaged = 0;
+    const blob = { ns, digest: descriptor.digest, lease };
+    if (isPresent(this.#parts, blob)) return 'exists';
     try {
-      await this.#untilWhole(request, () => ++damaged === 1);
-      return 'fetched';
+      return await this.#untilWhole(request);
     } catch (error) {
-      if (isCode(error, 'already_exists') && this.present(ns, descriptor.digest, lease)) return 'exists';
+      if (isCode(error, 'already_exists') && isPresent(this.#parts, blob)) return 'exists';
       throw signal.aborted ? BerthError.from(signal.reason) : error;
     }
   }
 
   /** An attempt that brought bytes doesn't count: only standing still uses attempts up. */
-  async #untilWhole(request: FetchRequest, mayStartOver: () => boolean): Promise<void> {
-    const { descriptor, signal } = request;
-    let failures = -1;
-    for (;;) {
-      const outcome = await retry(DEFAULT_RETRY, signal, () => this.#attempt(request, ++failures));
-      if (outcome === 'whole') return;
-      if (outcome === 'damaged' && !mayStartOver()) {
-        const message = `digest mismatch: ${request.client.reference.domain} sends other bytes for ${descriptor.digest}`;
-        throw new BerthError('data_loss', message);
-      }
+  async #untilWhole(request: FetchRequest): Promise<'fetched' | 'exists'> {
+    const { client, descriptor, signal } = request;
+    const download = new BlobDownload(this.#parts, client, descriptor, signal);
+    for (let damaged = 0; ; ) {
+      const outcome = await retry(DEFAULT_RETRY, signal, () => this.#attempt(request, download));
+      if (outcome === 'fetched' || outcome === 'exists') return outcome;
+      if (outcome === 'progress') continue;
+      download.failed();
+      this.#parts.metrics.count('damagedBlobs');
+      if (++damaged === 1) continue;
+      const message = `digest mismatch: ${client.reference.domain} sends other bytes for ${descriptor.digest}`;
+      throw new BerthError('data_loss', message);
     }
   }
 
-  async #attempt(request: FetchRequest, failures: number): Promise<'whole' | 'progress' | 'damaged'> {
+  async #attempt(
+    request: FetchRequest,
+    download: BlobDownload,
+  ): Promise<'fetched' | 'exists' | 'progress' | 'damaged'> {
     const { ns, descriptor, lease, signal } = request;
     const { digest: expected, size } = descriptor;
     const ref = refKey(descriptor);
     // The ref stays without a lease, so that a failed pull leaves what it has to the next one for a day.
-    await using writer = await this.#content.writer(ns, { ref, total: size, expected, signal });
+    await using writer = await this.#parts.content.writer(ns, { ref, total: size, expected, signal });
     if (writer.offset > size) await writer.truncate(0);
-    if (writer.offset < size) {
-      const before = writer.offset;
-      const failure = await this.#download(request, writer, failures);
+    const before = writer.offset;
+    if (before < size) {
+      this.#parts.metrics.count('resumedBytes', before);
+      const failure = await this.#receive(request, download, writer);
       if (failure !== undefined) {
+        download.failed();
         if (writer.offset > before) return 'progress';
         throw failure;
       }
@@ -90,49 +103,53 @@ export class BlobFetcher {
       return 'damaged';
     }
     await writer.commit({ size, expected, lease });
-    return 'whole';
+    return before < size || size === 0 ? 'fetched' : 'exists';
   }
 
   /** Writes what the registry sends; answers why it stopped before the end, if it did. */
-  async #download(request: FetchRequest, writer: ContentWriter, failures: number): Promise<BerthError | undefined> {
-    const { client, descriptor, signal, onProgress } = request;
-    const stream = await client.blob(descriptor, writer.offset, signal, failures);
+  async #receive(
+    { client, descriptor, signal }: FetchRequest,
+    download: BlobDownload,
+    writer: ContentWriter,
+  ): Promise<BerthError | undefined> {
+    const { digest, size } = descriptor;
+    const { offset, data } = await download.open(writer.offset);
+    if (offset !== writer.offset) await writer.truncate(offset);
     try {
-      if (stream.offset !== writer.offset) await writer.truncate(stream.offset);
-      for await (const piece of receivedFrom(client, stream.data)) {
-        if (writer.offset + piece.length > descriptor.size) {
-          const message = `${client.reference.domain} sends more than the ${descriptor.size} bytes of ${descriptor.digest}`;
+      for await (const piece of data) {
+        if (writer.offset + piece.length > size) {
           await writer.truncate(0);
-          throw new BerthError('data_loss', message);
+          throw new BerthError(
+            'data_loss',
+            `${client.reference.domain} sends more than the ${size} bytes of ${digest}`,
+          );
         }
         await writer.write(piece);
-        onProgress?.(writer.offset);
+        this.#tell(digest, writer.offset);
       }
     } catch (error) {
       if (signal.aborted) throw BerthError.from(signal.reason);
       if (isCode(error, 'unavailable')) return error;
       throw error;
-    } finally {
-      stream.close();
     }
-    if (writer.offset === descriptor.size) return undefined;
-    const got = `${writer.offset} of ${descriptor.size} bytes`;
-    return new BerthError('unavailable', `${client.reference.domain} broke off after ${got} of ${descriptor.digest}`);
+    if (writer.offset === size) return undefined;
+    const got = `${writer.offset} of ${size} bytes`;
+    return new BerthError('unavailable', `${client.reference.domain} broke off after ${got} of ${digest}`);
   }
-}
 
-/** The bytes of a body; a connection that breaks is told from a disk that is full. */
-async function* receivedFrom(client: RegistryClient, data: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
-  const iterator = data[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const next = await iterator.next().catch((error: unknown) => {
-        throw transportError(new URL(`https://${client.reference.domain}`), error);
-      });
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    await iterator.return?.();
+  #watch(digest: string, onProgress: OnProgress | undefined): Disposable {
+    if (onProgress === undefined) return { [Symbol.dispose]: () => {} };
+    const watchers = this.#watchers.get(digest) ?? new Set();
+    this.#watchers.set(digest, watchers.add(onProgress));
+    return {
+      [Symbol.dispose]: () => {
+        watchers.delete(onProgress);
+        if (watchers.size === 0 && this.#watchers.get(digest) === watchers) this.#watchers.delete(digest);
+      },
+    };
+  }
+
+  #tell(digest: string, offset: number): void {
+    for (const onProgress of this.#watchers.get(digest) ?? []) onProgress(offset);
   }
 }

@@ -5,10 +5,10 @@ import { type Index, parseDocument } from '../registry/document.ts';
 import { descriptorDistance } from '../registry/platform.ts';
 import { type IngestedArchive, ingestArchive } from './archive-ingest.ts';
 import { indexDockerArchive } from './docker-archive.ts';
-import { BlobFetcher } from './fetch.ts';
 import { referenceLabels, type Selection } from './image-graph.ts';
 import { archiveNames, type ImageDestination, requireNames, rootNames, storeImage } from './image-names.ts';
 import { ImageWalk, type UnpackChoice } from './image-walk.ts';
+import { isPresent } from './present-blob.ts';
 import type { Progress } from './progress.ts';
 import type { PullParts } from './pull.ts';
 
@@ -85,12 +85,11 @@ function isWanted(manifest: Descriptor, { platforms }: Selection): boolean {
 async function walk(parts: PullParts, request: ImportRequest, image: Descriptor): Promise<void> {
   const { destination, lease, progress, signal, selection, unpacks } = request;
   const { ns } = destination;
-  const fetcher = new BlobFetcher(parts.content, parts.leases);
   const ensure = async ({ digest, mediaType }: Descriptor): Promise<void> => {
-    if (fetcher.present(ns, digest, lease)) return;
+    if (isPresent(parts, { ns, digest, lease })) return;
     throw new BerthError('invalid_argument', `the archive lacks ${digest} (${mediaType})`);
   };
-  const has = ({ digest }: Descriptor): boolean => fetcher.present(ns, digest, lease);
+  const has = ({ digest }: Descriptor): boolean => isPresent(parts, { ns, digest, lease });
   const name = image.annotations?.['io.containerd.image.name'] ?? image.digest;
   await new ImageWalk(parts, { ns, lease, name, selection, unpacks, progress, signal, ensure, has }).run(image);
 }

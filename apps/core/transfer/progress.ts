@@ -3,6 +3,7 @@ import { encode } from '#common/wire/codec.ts';
 import type { Descriptor } from '../registry/document.ts';
 import { isConfig, isIndex, isLayer, isManifest } from '../registry/media-types.ts';
 import type { ClientStream } from '../streaming/stream.ts';
+import { Rate } from './rate.ts';
 
 const PROGRESS = 'containerd.types.transfer.Progress';
 /** Between two messages about the same object. */
@@ -12,10 +13,27 @@ const MAX_WAITING = 64;
 /** How long a client that doesn't read can hold up the answer to its transfer. */
 const END_GRACE_MS = 2000;
 
+/** Annotations of a progress message's descriptor: bytes per second, and the whole seconds that are left. */
+const RATE = 'io.berth.progress.rate';
+const ETA = 'io.berth.progress.eta';
+
+/** What a blob of a transfer is at. */
+export interface LayerProgress {
+  readonly digest: string;
+  readonly stage: string;
+  /** Bytes of the blob that the stage is done with, and all of them. */
+  readonly done: number;
+  readonly total: number;
+  /** Bytes per second; 0 when unknown. */
+  readonly rate: number;
+}
+
 /** Tells a client how its transfer gets on. The events are those of containerd's transfer service, which `ctr` draws. */
 export class Progress {
   readonly #stream: ClientStream | undefined;
   readonly #lastSent = new Map<string, number>();
+  /** Of the blobs that something happens to, by key. */
+  readonly #moving = new Map<string, LayerProgress & { readonly speed: Rate }>();
   #root = '';
   #waiting = 0;
   #tail: Promise<void> = Promise.resolve();
@@ -23,6 +41,16 @@ export class Progress {
   /** Without a stream, nothing is told. */
   constructor(stream?: ClientStream) {
     this.#stream = stream;
+  }
+
+  /** The name of the image, once it is known. */
+  get image(): string {
+    return this.#root;
+  }
+
+  /** The blobs that something happens to now. */
+  layers(): LayerProgress[] {
+    return [...this.#moving.values()].map(({ speed: _, ...layer }) => layer);
   }
 
   /** Names the image: parent of all that has no other. */
@@ -55,6 +83,7 @@ export class Progress {
 
   /** The last word on a stage: `complete`, `already exists` or `extracted`. */
   finished(event: 'complete' | 'already exists' | 'extracted', descriptor: Descriptor): void {
+    this.#moving.delete(refKey(descriptor));
     this.#send(event, refKey(descriptor), [], descriptor.size, descriptor.size, descriptor);
   }
 
@@ -76,7 +105,14 @@ export class Progress {
     const now = Date.now();
     if (this.#waiting > MAX_WAITING || now - (this.#lastSent.get(key) ?? 0) < INTERVAL_MS) return;
     this.#lastSent.set(key, now);
-    this.#send(event, key, [], offset, descriptor.size, descriptor);
+    const { digest, size: total } = descriptor;
+    const known = this.#moving.get(key);
+    const speed = known?.stage === event ? known.speed : new Rate();
+    const rate = Math.round(speed.add(offset));
+    this.#moving.set(key, { digest, stage: event, done: offset, total, rate, speed });
+    const annotations: Record<string, string> = { [RATE]: String(rate) };
+    if (rate > 0) annotations[ETA] = String(Math.ceil((total - offset) / rate));
+    this.#send(event, key, [], offset, total, { ...descriptor, annotations });
   }
 
   #send(
@@ -91,7 +127,12 @@ export class Progress {
     const desc =
       descriptor === undefined
         ? null
-        : { mediaType: descriptor.mediaType, digest: descriptor.digest, size: descriptor.size };
+        : {
+            mediaType: descriptor.mediaType,
+            digest: descriptor.digest,
+            size: descriptor.size,
+            annotations: { ...descriptor.annotations },
+          };
     const value = Buffer.from(encode(PROGRESS, { event, name, parents, progress, total, desc }));
     this.#waiting++;
     // A client that has gone takes no messages; its transfer is ended by its own call.

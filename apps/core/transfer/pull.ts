@@ -6,7 +6,7 @@ import type { LeaseStore } from '../leases/store.ts';
 import type { Descriptor } from '../registry/document.ts';
 import { RegistryClient, type RegistryClientOptions } from '../registry/registry-client.ts';
 import type { ImageUnpacker } from '../unpack/image-unpacker.ts';
-import { BlobFetcher } from './fetch.ts';
+import type { BlobFetcher } from './fetch.ts';
 import type { Selection } from './image-graph.ts';
 import { type ImageDestination, requireNames, rootNames, storeImage } from './image-names.ts';
 import { ImageWalk, type UnpackChoice } from './image-walk.ts';
@@ -28,6 +28,7 @@ export interface PullParts {
   readonly images: ImageStore;
   readonly leases: LeaseStore;
   readonly unpacker: ImageUnpacker;
+  readonly fetcher: BlobFetcher;
 }
 
 /**
@@ -45,11 +46,10 @@ export async function pullImage(parts: PullParts, request: PullRequest): Promise
   progress.begin('fetching image content', name, root);
 
   const { ns } = destination;
-  const fetcher = new BlobFetcher(parts.content, parts.leases);
   const ensure = async (descriptor: Descriptor, parent: Descriptor | undefined, signal: AbortSignal): Promise<void> => {
     progress.waiting(descriptor, parent);
     const onProgress = (offset: number): void => progress.downloading(descriptor, offset);
-    const outcome = await fetcher.fetch({ ns, lease, client, descriptor, signal, onProgress });
+    const outcome = await parts.fetcher.fetch({ ns, lease, client, descriptor, signal, onProgress });
     rememberSource(parts.content, ns, descriptor.digest, client);
     progress.finished(outcome === 'exists' ? 'already exists' : 'complete', descriptor);
   };

@@ -15,6 +15,7 @@ import type { ExportRequest } from './export.ts';
 import type { Selection } from './image-graph.ts';
 import type { ImageDestination } from './image-names.ts';
 import type { UnpackChoice } from './image-walk.ts';
+import type { RegistryConfig } from './registry-config.ts';
 
 /** The ends of a transfer that are known here. */
 export type Endpoint = keyof typeof ENDPOINTS;
@@ -77,7 +78,7 @@ export function registryOptions(
   context: {
     readonly auth: ClientStream | undefined;
     readonly trace: Trace | undefined;
-    readonly certsDir: string;
+    readonly config: RegistryConfig;
     readonly signal: AbortSignal;
   },
 ): RegistryClientOptions {
@@ -86,7 +87,9 @@ export function registryOptions(
     throw new BerthError('invalid_argument', `unknown scheme "${scheme}" for a registry: http and https are known`);
   }
   return {
-    hostDir: resolver?.hostDir || context.certsDir,
+    hostDir: resolver?.hostDir || context.config.certsDir,
+    dockerConfig: context.config.dockerConfig,
+    idleMs: context.config.stallTimeout,
     defaultScheme: scheme === '' ? undefined : scheme,
     headers: resolver?.headers ?? {},
     trace: context.trace,

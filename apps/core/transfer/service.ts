@@ -18,6 +18,7 @@ import { openLogStream } from './log-stream.ts';
 import { Progress } from './progress.ts';
 import { type PullParts, pullImage } from './pull.ts';
 import { pushImage } from './push.ts';
+import type { RegistryConfig } from './registry-config.ts';
 import {
   archiveSource,
   decodeImages,
@@ -32,14 +33,15 @@ import {
   unpacksOf,
 } from './requests.ts';
 import { tagImage } from './tag.ts';
+import type { TransferMetrics } from './transfer-metrics.ts';
 
 export interface TransferServiceParts extends PullParts {
   readonly db: Pick<Database, 'durable'>;
   readonly streams: StreamManager;
   readonly withLease: WithLease;
   readonly snapshotters: Snapshotters;
-  /** Where the hosts.toml files of registries are, unless a client names another place. */
-  readonly certsDir: string;
+  readonly registry: RegistryConfig;
+  readonly metrics: TransferMetrics;
   readonly log: Logger;
 }
 
@@ -93,15 +95,29 @@ function transferBetween(parts: TransferServiceParts, source: Any, destination: 
 async function pull(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
   const registry = decodeRegistry(source);
   const target = decodeImages(destination);
-  using reach = registryReach(parts, registry, call);
-  await pullImage(parts, {
-    ...call,
-    reference: registry.reference,
-    registry: reach.options,
-    destination: destinationOf(target, call.ns),
-    selection: selectionOf(target),
-    unpacks: unpacksOf(target, parts.snapshotters),
-  });
+  using limited = limitedBy(parts.registry.pullTimeout, registry.reference, call);
+  using reach = registryReach(parts, registry, limited.call);
+  await parts.metrics.follow(call.progress, call.signal, () =>
+    pullImage(parts, {
+      ...limited.call,
+      reference: registry.reference,
+      registry: reach.options,
+      destination: destinationOf(target, call.ns),
+      selection: selectionOf(target),
+      unpacks: unpacksOf(target, parts.snapshotters),
+    }),
+  );
+}
+
+/** The call with a deadline, in milliseconds; 0: none. */
+function limitedBy(limit: number, reference: string, call: Call): Disposable & { readonly call: Call } {
+  if (limit === 0) return { call, [Symbol.dispose]: () => {} };
+  const late = new AbortController();
+  const why = `the pull of ${reference} took longer than ${limit / 1000} s (pull_timeout below [registry])`;
+  const reason = new BerthError('deadline_exceeded', `${why}; the next one goes on with what has come`);
+  const timer = setTimeout(() => late.abort(reason), limit);
+  const signal = AbortSignal.any([call.signal, late.signal]);
+  return { call: { ...call, signal }, [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 async function push(parts: TransferServiceParts, source: Any, destination: Any, call: Call): Promise<void> {
@@ -152,7 +168,7 @@ async function tag(parts: TransferServiceParts, source: Any, destination: Any, c
 
 /** How the client wants a registry to be reached; its streams for that are closed after use. */
 function registryReach(
-  { streams, certsDir }: TransferServiceParts,
+  { streams, registry: config }: TransferServiceParts,
   registry: OCIRegistry__Output,
   { ns, signal }: Call,
 ): Disposable & { readonly options: RegistryClientOptions } {
@@ -161,7 +177,7 @@ function registryReach(
   const auth = authStream === '' ? undefined : opened.adopt(streams.get(ns, authStream), (stream) => stream.close());
   const wantsLog = logsStream !== '' && httpDebug !== 'DISABLED';
   const log = wantsLog ? opened.use(openLogStream(streams.get(ns, logsStream), signal)) : undefined;
-  const options = registryOptions(registry, { auth, trace: log?.write, certsDir, signal });
+  const options = registryOptions(registry, { auth, trace: log?.write, config, signal });
   const kept = opened.move();
   return { options, [Symbol.dispose]: () => kept.dispose() };
 }

@@ -11,7 +11,12 @@ import type { Snapshotters } from '../snapshots/snapshotters.ts';
 import { streamingService } from '../streaming/service.ts';
 import { StreamManager } from '../streaming/stream-manager.ts';
 import { ImageUnpacker } from '../unpack/image-unpacker.ts';
+import { BlobFetcher } from './fetch.ts';
+import { Limiter } from './limiter.ts';
+import type { RegistryConfig } from './registry-config.ts';
 import { transferService } from './service.ts';
+import { Throttle } from './throttle.ts';
+import { TransferMetrics } from './transfer-metrics.ts';
 
 export interface TransfersParts {
   readonly db: Pick<Database, 'durable'>;
@@ -19,8 +24,7 @@ export interface TransfersParts {
   readonly images: ImageStore;
   readonly leases: LeaseStore & { readonly withLease: WithLease };
   readonly snapshotters: Snapshotters;
-  /** Directory of the registries' hosts.toml files. */
-  readonly certsDir: string;
+  readonly registry: RegistryConfig;
   /** Private directory for compiled code and for mounts of the processes that make layers; made when missing. */
   readonly cacheDir: string;
   readonly log: Logger;
@@ -29,17 +33,44 @@ export interface TransfersParts {
 /** Everything that brings images in: the services transfer, streaming and diff, and what they share. */
 export interface Transfers extends Disposable {
   readonly services: readonly Service[];
+  readonly metrics: TransferMetrics;
 }
 
+/** Ranges of large layers that are on their way at the same time, of all pulls together. */
+const PARALLEL_RANGES = 12;
+
 export function openTransfers(parts: TransfersParts): Transfers {
-  const { db, content, images, leases, snapshotters, certsDir, log } = parts;
+  const { db, content, images, leases, snapshotters, registry, log } = parts;
   const applier = new LayerApplier(parts.cacheDir);
   const comparer = new LayerComparer(content, parts.cacheDir);
   const unpacker = new ImageUnpacker({ content, leases, applier });
   const streams = new StreamManager();
   const { withLease } = leases;
-  const shared = { db, content, images, leases, unpacker, streams, withLease, snapshotters, certsDir, log };
+  const metrics = new TransferMetrics();
+  const fetcher = new BlobFetcher({
+    content,
+    leases,
+    metrics,
+    connections: new Limiter(PARALLEL_RANGES),
+    throttle: new Throttle(registry.maxBandwidth),
+    stallMs: registry.stallTimeout,
+  });
+  const shared = {
+    db,
+    content,
+    images,
+    leases,
+    unpacker,
+    fetcher,
+    streams,
+    withLease,
+    snapshotters,
+    registry,
+    metrics,
+    log,
+  };
   return {
+    metrics,
     services: [
       transferService(shared),
       streamingService(streams, log),

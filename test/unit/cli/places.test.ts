@@ -26,7 +26,10 @@ test('a private directory holds all that the daemons write, and their files are 
   const places = await privatePlaces(directory, { cniConfDir: '/somewhere/net.d', cniBinDir: '/somewhere/bin' });
   const core = await readCoreConfig(places.core.args);
   const cri = await readCriConfig(places.cri.args);
-  expect(core).toMatchObject({ address: join(directory, 'berthd.sock'), certsDir: join(directory, 'certs.d') });
+  expect(core).toMatchObject({
+    address: join(directory, 'berthd.sock'),
+    registry: { certsDir: join(directory, 'certs.d') },
+  });
   expect(cri).toMatchObject({
     address: join(directory, 'cri.sock'),
     core: { address: join(directory, 'berthd.sock') },

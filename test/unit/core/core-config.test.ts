@@ -21,7 +21,7 @@ describe("berthd's configuration", () => {
       address: '/run/berth/berthd.sock',
       logLevel: 'info',
       defaultRuntime: 'io.containerd.runc.v2',
-      certsDir: '/etc/berth/certs.d',
+      registry: { certsDir: '/etc/berth/certs.d' },
       restartIntervalMs: 10_000,
     });
     expect(await readConfig(['--config', file, '--state', '/x'])).toMatchObject({ address: '/x/berthd.sock' });
@@ -33,7 +33,7 @@ describe("berthd's configuration", () => {
       'root = "/a"\n[log]\nlevel = "debug"\n[grpc]\naddress = "/s"\n[registry]\nconfig_path = "/r"\n',
     );
     const flags = ['--config', file, '--root', '/b', '--log-level', 'warn'];
-    const expected = { root: '/b', logLevel: 'warn', address: '/s', certsDir: '/r' };
+    const expected = { root: '/b', logLevel: 'warn', address: '/s', registry: { certsDir: '/r' } };
     expect(await readConfig(flags)).toMatchObject(expected);
   });
 
@@ -42,6 +42,13 @@ describe("berthd's configuration", () => {
     ['\n[shim]\nruntime = "x"', /berthd.toml:3: unknown key "shim.runtime"/],
     ['[log]\nlevel = "loud"', /berthd.toml:2: log.level must be one of/],
     ['[restart]\ninterval = "0s"', /restart.interval must be 100ms or more/],
+    ['[registry]\nmax_bandwidth = 10', /max_bandwidth is in bytes per second/],
+    ['[registry]\nstall_timeout = "1ms"', /stall_timeout must be 1s or more/],
+    [
+      '[registry.mirrors."docker.io"]',
+      /berthd.toml:1: registry.mirrors: mirrors are not configured here: .*hosts.toml/,
+    ],
+    ['[registry.configs."a".auth]', /registry.configs: TLS and credentials are not configured here/],
     ['root = "relative"', /root: "relative" must be an absolute path/],
   ])('refuses the file %j, saying where and what', async (text, message) => {
     writeFileSync(file, text);

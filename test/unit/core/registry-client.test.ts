@@ -9,7 +9,7 @@ import { RegistryClient, type RegistryClientOptions } from '../../../apps/core/r
 import type { Blob, TestImage } from '../../support/busybox-image.ts';
 import { FakeRegistry } from '../../support/fake-registry.ts';
 
-const RETRY = { attempts: 3, firstDelayMs: 1, maxDelayMs: 5 };
+const RETRY = { attempts: 3, firstDelayMs: 1, maxDelayMs: 5, maxRetryAfterMs: 1000 };
 const signal = new AbortController().signal;
 
 let registry: FakeRegistry;
@@ -53,7 +53,7 @@ async function resolve(options: RegistryClientOptions = {}, name = reference) {
 
 async function readLayer(options: RegistryClientOptions = {}, offset = 0) {
   using client = await open(options);
-  const stream = await client.blob(image.layers[0] as Blob, offset, signal);
+  const stream = await client.blob(image.layers[0] as Blob, { offset }, signal);
   const pieces: Buffer[] = [];
   for await (const piece of stream.data) pieces.push(piece);
   return { offset: stream.offset, text: Buffer.concat(pieces).toString() };
@@ -302,7 +302,7 @@ describe('RegistryClient', () => {
       const options = hosts(`server = "http://${other.host}"\n[host."http://${registry.host}"]\n`);
       using client = await RegistryClient.open('example.com/test/image:latest', { retry: RETRY, ...options });
       for (const failures of [0, 1, 2]) {
-        const stream = await client.blob(image.layers[0] as Blob, 0, signal, failures);
+        const stream = await client.blob(image.layers[0] as Blob, { offset: 0 }, signal, failures);
         stream.close();
       }
       expect([registry.seen.length, other.seen.length]).toEqual([2, 1]);

@@ -3,7 +3,7 @@ import { type Challenge, parseChallenges } from '../../../apps/core/registry/cha
 import { redactUrl } from '../../../apps/core/registry/credentials.ts';
 import { parseDocument, parseImageRootfs } from '../../../apps/core/registry/document.ts';
 import { parseHostsFile } from '../../../apps/core/registry/hosts-file.ts';
-import { isLoopback } from '../../../apps/core/registry/http.ts';
+import { isLoopback } from '../../../apps/core/registry/loopback.ts';
 import { platformDistance } from '../../../apps/core/registry/platform.ts';
 import { retryAfter } from '../../../apps/core/registry/retry.ts';
 

@@ -7,7 +7,7 @@ import { type BlobUpload, RegistryPusher } from '../../../apps/core/registry/reg
 import { digestOf } from '../../support/busybox-image.ts';
 import { FakeRegistry, type Interception } from '../../support/fake-registry.ts';
 
-const RETRY = { attempts: 3, firstDelayMs: 1, maxDelayMs: 5 };
+const RETRY = { attempts: 3, firstDelayMs: 1, maxDelayMs: 5, maxRetryAfterMs: 1000 };
 const signal = new AbortController().signal;
 /** More than two pieces of those that are sent to registries which take nothing larger. */
 const data = Buffer.alloc(20 * 1024 * 1024, 'some bytes ');
