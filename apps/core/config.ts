@@ -8,6 +8,7 @@ import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
 import { defaultSchedule, type Schedule } from './gc/scheduler.ts';
 import { type StartCheck, startChecks } from './metadata/open-metadata.ts';
+import { defaultSnapshotter } from './snapshots/snapshotters.ts';
 import type { RegistryConfig } from './transfer/registry-config.ts';
 
 const shimPer = ['container', 'pod'] as const;
@@ -30,12 +31,20 @@ export interface CoreConfig {
   readonly shimPer: ShimPer;
   /** The runtime name that means our own shim. */
   readonly defaultRuntime: string;
+  readonly drop: DropConfig;
   readonly registry: RegistryConfig;
   readonly metadata: MetadataConfig;
   /** When garbage is collected. */
   readonly gc: Schedule;
   /** How often containers with restart labels are looked at, in milliseconds. */
   readonly restartIntervalMs: number;
+}
+
+/** Where image archives are put for a node without a registry, and what becomes of them. */
+export interface DropConfig {
+  readonly path: string;
+  readonly namespace: string;
+  readonly snapshotter: string;
 }
 
 export interface MetadataConfig {
@@ -69,6 +78,11 @@ const schema = table({
     pullTimeout: duration('2h'),
     maxBandwidth: integer(0),
     ...formerRegistryKeys,
+  }),
+  drop: table({
+    path: string(''),
+    namespace: string('k8s.io'),
+    snapshotter: string(defaultSnapshotter),
   }),
   gc: table({
     pauseThreshold: number(defaultSchedule.pauseThreshold, { min: 0, max: 0.5 }),
@@ -124,6 +138,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     shimBinary: absolute('shim.path', file.shim.path || besideInstall),
     shimPer: file.shim.per,
     defaultRuntime: file.shim.defaultRuntime,
+    drop: { ...file.drop, path: absolute('drop.path', file.drop.path || join(root, 'drop')) },
     metadata: file.metadata,
     gc: file.gc,
     registry: registryConfig(file.registry, flags['certs-dir']),

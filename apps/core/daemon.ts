@@ -4,12 +4,15 @@ import { BerthError } from '#common/errors.ts';
 import type { Service } from '#common/grpc/adapter.ts';
 import { healthService } from '#common/grpc/health.ts';
 import { GrpcServer } from '#common/grpc/server.ts';
+import { imageDropService } from '#common/image-drop.ts';
 import type { Logger } from '#common/log.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
 import { version } from '#common/version.ts';
-import type { CoreConfig } from './config.ts';
+import type { CoreConfig, DropConfig } from './config.ts';
 import { containersService } from './containers/service.ts';
 import { contentService } from './content/service.ts';
+import { DropDirectory } from './drop/drop-directory.ts';
+import { DroppedImages } from './drop/dropped-images.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventsService } from './events/service.ts';
 import { imagesService } from './images/service.ts';
@@ -108,7 +111,10 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
     }),
   );
 
+  const drop = started.use(openDrop(config.drop, stores, transfers, log));
+
   const server = new GrpcServer();
+  server.add(healthService(log, { [imageDropService]: drop }));
   for (const service of services(stores, mounts, tasks, transfers, events, log)) server.add(service);
   await server.listen(address, { mode: 0o600 });
   started.defer(() => server.close(stopGraceMs));
@@ -121,6 +127,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   });
 
   stores.scheduler.start();
+  drop.start();
   const restarts = new RestartMonitor({
     monitored: () => monitoredContainers(db),
     containers: stores.containers,
@@ -138,6 +145,17 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
+function openDrop(config: DropConfig, stores: Stores, transfers: Transfers, log: Logger): DropDirectory {
+  const { path: directory, namespace: ns } = config;
+  const snapshotter = stores.snapshotters.named(config.snapshotter);
+  return new DropDirectory({
+    directory,
+    images: new DroppedImages(stores.db, stores.images, ns),
+    importArchive: (path, signal) => transfers.importFile({ ns, path, snapshotter, signal }),
+    log,
+  });
+}
+
 function services(
   stores: Stores,
   mounts: MountManager,
@@ -150,7 +168,6 @@ function services(
   const collect = () => scheduler.collect();
   return [
     versionService(log),
-    healthService(log),
     introspectionService({
       plugins: pluginsOf({ snapshotters: snapshotters.all }),
       runtimeInfo: tasks.runtimeInfo,

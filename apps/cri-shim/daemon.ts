@@ -15,6 +15,7 @@ import type { CriConfig } from './config.ts';
 import { Core, coreNamespace } from './core-client/core.ts';
 import { TaskExecutor } from './exec/task-executor.ts';
 import { CoreImageService } from './images/core-image-service.ts';
+import { ImageDrop } from './images/image-drop.ts';
 import { imageService } from './images/service.ts';
 import { WorkerLogManager } from './logs/worker-log-manager.ts';
 import { Monitor } from './monitor.ts';
@@ -69,9 +70,18 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   server.add(healthService(log)).add(runtimeService(rt)).add(imageService(rt.images, log));
   await server.listen(address, { mode: 0o600 });
   started.defer(() => server.close(stopGraceMs));
-  notifyServiceManager('READY=1');
-  started.defer(() => notifyServiceManager('STOPPING=1'));
-  log.info({ address, core: config.core.address, root, state, version, pid: process.pid }, 'berth-cri is ready');
+  // Pods mustn't look for their images before those are imported; until then Status says why the node isn't ready.
+  const closing = new AbortController();
+  const dropped = rt.imageDrop.follow(closing.signal, async () => {
+    await rt.images.reload();
+    notifyServiceManager('READY=1');
+    log.info({ address, core: config.core.address, root, state, version, pid: process.pid }, 'berth-cri is ready');
+  });
+  started.defer(async () => {
+    closing.abort();
+    await dropped;
+    notifyServiceManager('STOPPING=1');
+  });
   if (left !== undefined) void sweep(rt, left);
 
   const running = started.move();
@@ -101,6 +111,7 @@ function compose(config: CriConfig, log: Logger): Runtime {
       sandboxImage: config.sandboxImage,
       log,
     }),
+    imageDrop: new ImageDrop(core.channel, log),
     logs: new WorkerLogManager({ stateDirectory: join(state, 'logs'), log }),
     exec: new TaskExecutor({ channel: core.channel, stateDirectory: join(state, 'exec'), log }),
     files: new PodFiles(root, state),

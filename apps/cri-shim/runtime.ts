@@ -4,6 +4,7 @@ import type { PodNetwork } from './cni/network.ts';
 import type { CriConfig } from './config.ts';
 import type { Core } from './core-client/core.ts';
 import type { Executor } from './exec/executor.ts';
+import type { ImageDrop } from './images/image-drop.ts';
 import type { ImageService } from './images/image-service.ts';
 import type { LogManager } from './logs/log-manager.ts';
 import type { PodFiles } from './pod-files.ts';
@@ -25,6 +26,7 @@ export interface Runtime {
   readonly handlers: RuntimeHandlers;
   readonly network: PodNetwork;
   readonly images: ImageService;
+  readonly imageDrop: ImageDrop;
   readonly logs: LogManager;
   readonly exec: Executor;
   readonly files: PodFiles;

@@ -12,7 +12,9 @@ export async function runtimeStatus(rt: Runtime, verbose: boolean): Promise<Stat
   return {
     status: {
       conditions: [
-        condition('RuntimeReady', 'CoreUnavailable', coreProblem),
+        coreProblem === undefined && !rt.imageDrop.isDone
+          ? condition('RuntimeReady', 'ImportingImages', 'berthd is importing the archives of its drop directory')
+          : condition('RuntimeReady', 'CoreUnavailable', coreProblem),
         condition('NetworkReady', 'NetworkPluginNotReady', networkProblem),
       ],
     },

@@ -24,8 +24,10 @@ export interface ImportRequest {
   readonly signal: AbortSignal;
 }
 
-/** Imports the images of an archive: an OCI image layout in a tar, or what `docker save` writes. */
-export async function importImages(parts: PullParts, request: ImportRequest): Promise<void> {
+/**
+ * Imports the images of an archive: an OCI image layout in a tar, or what `docker save` writes. Answers their names.
+ */
+export async function importImages(parts: PullParts, request: ImportRequest): Promise<readonly string[]> {
   const { destination, lease, progress, signal } = request;
   const { ns } = destination;
   progress.step('Importing');
@@ -42,15 +44,14 @@ export async function importImages(parts: PullParts, request: ImportRequest): Pr
     ...rootNames(destination, root).map((name) => ({ name, target: root })),
     ...wanted.flatMap((target) => archiveNames(destination, target).map((name) => ({ name, target }))),
   ];
-  requireNames(
-    named.map(({ name }) => name),
-    'the archive',
-  );
+  const names = [...new Set(named.map(({ name }) => name))];
+  requireNames(names, 'the archive');
   for (const { name, target } of named) {
     storeImage(parts.images, destination, name, target);
     progress.named('saved', name, target);
   }
   progress.step('Completed import');
+  return names;
 }
 
 async function indexOf(

@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs';
 import type { Service } from '#common/grpc/adapter.ts';
 import type { Logger } from '#common/log.ts';
 import type { ContentStore } from '../content/store.ts';
@@ -7,12 +8,16 @@ import { diffService } from '../diff/service.ts';
 import type { ImageStore } from '../images/store.ts';
 import type { LeaseStore, WithLease } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
+import { hostPlatform } from '../registry/platform.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import type { Snapshotters } from '../snapshots/snapshotters.ts';
 import { streamingService } from '../streaming/service.ts';
 import { StreamManager } from '../streaming/stream-manager.ts';
 import { ImageUnpacker } from '../unpack/image-unpacker.ts';
 import { BlobFetcher } from './fetch.ts';
+import { importImages } from './import.ts';
 import { Limiter } from './limiter.ts';
+import { Progress } from './progress.ts';
 import type { RegistryConfig } from './registry-config.ts';
 import { transferService } from './service.ts';
 import { Throttle } from './throttle.ts';
@@ -30,14 +35,27 @@ export interface TransfersParts {
   readonly log: Logger;
 }
 
+export interface FileImport {
+  readonly ns: string;
+  /** Path of an OCI or Docker archive. */
+  readonly path: string;
+  readonly snapshotter: Snapshotter;
+  readonly signal: AbortSignal;
+}
+
 /** Everything that brings images in: the services transfer, streaming and diff, and what they share. */
 export interface Transfers extends Disposable {
   readonly services: readonly Service[];
   readonly metrics: TransferMetrics;
+  /** Imports and unpacks what an archive has for this machine, under the archive's names, which it answers. */
+  importFile(request: FileImport): Promise<readonly string[]>;
 }
 
 /** Ranges of large layers that are on their way at the same time, of all pulls together. */
 const PARALLEL_RANGES = 12;
+
+/** An image that its archive names by a tag alone gets this name before it, as with `berth images import`. */
+const tagOnlyNames = { name: 'import', isPrefix: true, allowOverwrite: true, addDigest: false, skipNamedDigest: false };
 
 export function openTransfers(parts: TransfersParts): Transfers {
   const { db, content, images, leases, snapshotters, registry, log } = parts;
@@ -76,6 +94,21 @@ export function openTransfers(parts: TransfersParts): Transfers {
       streamingService(streams, log),
       diffService({ content, applier, comparer, log }),
     ],
+    async importFile({ ns, path, snapshotter, signal }) {
+      const platform = hostPlatform();
+      return await withLease(ns, (lease) =>
+        importImages(shared, {
+          archive: createReadStream(path),
+          forceCompress: false,
+          destination: { ns, name: '', labels: {}, rules: [tagOnlyNames] },
+          selection: { platforms: [platform], limit: 0 },
+          unpacks: [{ platform, snapshotter }],
+          lease,
+          progress: new Progress(),
+          signal,
+        }),
+      );
+    },
     [Symbol.dispose]: () => applier[Symbol.dispose](),
   };
 }

@@ -59,6 +59,10 @@ export class CoreImageService implements ImageService {
     this.#following = this.#follow(changes);
   }
 
+  async reload(): Promise<void> {
+    await this.#loadAll();
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#following;

@@ -77,6 +77,9 @@ export interface ImageService {
   /** Makes sure that the pod sandbox image is there and pinned, from the built-in one if it is nowhere else. */
   ensureSandboxImage(signal?: AbortSignal): Promise<ResolvedImage>;
 
+  /** Reads all images anew: what berthd had when this was called is known when it resolves. */
+  reload(): Promise<void>;
+
   /** Loads the images and follows berthd's image events until `close`. */
   start(): Promise<void>;
   close(): Promise<void>;

@@ -1,0 +1,44 @@
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasErrno } from '#common/node-error.ts';
+
+/** An image archive in the drop directory. */
+export interface ArchiveFile {
+  /** Its name in the directory. */
+  readonly name: string;
+  readonly path: string;
+  /** Changes when the file is written or replaced, not when it is renamed: inode, size and time of the last write. */
+  readonly identity: string;
+  /** Milliseconds since the last write. */
+  readonly ageMs: number;
+}
+
+const archiveName = /\.(tar|tar\.gz|tgz|tar\.zst|tzst)$/i;
+
+/** Whether a name is one of an archive. What is still being copied has a name with a dot before or another end. */
+export function isArchiveName(name: string): boolean {
+  return archiveName.test(name) && !name.startsWith('.');
+}
+
+/** The archives in a directory, by name. Files that vanish meanwhile and directories are left out. */
+export function archivesIn(directory: string): ArchiveFile[] {
+  return readdirSync(directory)
+    .filter(isArchiveName)
+    .sort()
+    .map((name) => archiveAt(directory, name))
+    .filter((archive) => archive !== undefined);
+}
+
+/** undefined when there is no such file any more. */
+export function archiveAt(directory: string, name: string): ArchiveFile | undefined {
+  const path = join(directory, name);
+  try {
+    const stat = statSync(path, { bigint: true });
+    if (!stat.isFile()) return undefined;
+    const identity = `${stat.ino}-${stat.size}-${stat.mtimeNs}`;
+    return { name, path, identity, ageMs: Date.now() - Number(stat.mtimeMs) };
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ELOOP')) return undefined;
+    throw error;
+  }
+}
