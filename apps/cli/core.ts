@@ -1,4 +1,5 @@
 import { type Channel, type Client, connect } from '#common/grpc/client.ts';
+import type { StoreDefinition, StoreHandlers } from '#proto/berth/services/store/v1/Store.ts';
 import type { ContainersDefinition, ContainersHandlers } from '#proto/containerd/services/containers/v1/Containers.ts';
 import type { ContentDefinition, ContentHandlers } from '#proto/containerd/services/content/v1/Content.ts';
 import type { EventsDefinition, EventsHandlers } from '#proto/containerd/services/events/v1/Events.ts';
@@ -24,6 +25,8 @@ export interface Core extends Disposable {
   readonly introspection: Client<IntrospectionHandlers, IntrospectionDefinition>;
   readonly leases: Client<LeasesHandlers, LeasesDefinition>;
   readonly namespaces: Client<NamespacesHandlers, NamespacesDefinition>;
+  /** Only berthd has it. */
+  readonly store: Client<StoreHandlers, StoreDefinition>;
   readonly snapshots: Client<SnapshotsHandlers, SnapshotsDefinition>;
   readonly streaming: Client<StreamingHandlers, StreamingDefinition>;
   readonly tasks: Client<TasksHandlers, TasksDefinition>;
@@ -43,6 +46,7 @@ export function connectCore(address: string, namespace: string): Core {
     introspection: channel.client(`${service}.introspection.v1.Introspection`),
     leases: channel.client(`${service}.leases.v1.Leases`),
     namespaces: channel.client(`${service}.namespaces.v1.Namespaces`),
+    store: channel.client('berth.services.store.v1.Store'),
     snapshots: channel.client(`${service}.snapshots.v1.Snapshots`),
     streaming: channel.client(`${service}.streaming.v1.Streaming`),
     tasks: channel.client(`${service}.tasks.v1.Tasks`),

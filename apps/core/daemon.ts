@@ -15,6 +15,7 @@ import { DropDirectory } from './drop/drop-directory.ts';
 import { DroppedImages } from './drop/dropped-images.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventsService } from './events/service.ts';
+import { storeService } from './explain/service.ts';
 import { imagesService } from './images/service.ts';
 import { pluginsOf } from './introspection/plugins.ts';
 import { rootUuid } from './introspection/root-uuid.ts';
@@ -115,7 +116,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 
   const server = new GrpcServer();
   server.add(healthService(log, { [imageDropService]: drop }));
-  for (const service of services(stores, mounts, tasks, transfers, events, log)) server.add(service);
+  for (const service of services(stores, mounts, tasks, transfers, events, root, log)) server.add(service);
   await server.listen(address, { mode: 0o600 });
   started.defer(() => server.close(stopGraceMs));
   started.defer(() => {
@@ -162,6 +163,7 @@ function services(
   tasks: Tasks,
   transfers: Transfers,
   events: EventExchange,
+  root: string,
   log: Logger,
 ): Service[] {
   const { db, namespaces, leases, content, snapshotters, images, containers, sandboxes, scheduler } = stores;
@@ -186,5 +188,6 @@ function services(
     sandboxControllerService({ sandboxes: tasks.sandboxes, records: sandboxes, events, log }),
     ...transfers.services,
     eventsService(events, log),
+    storeService(db, root, log),
   ];
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { ifFound } from '../if-found.ts';
 import { formatSize } from '../output/format.ts';
 import type { Act, Session } from '../session.ts';
+import { explainDisk } from './gc-explain.ts';
 
 /** What there is of one kind, by name, with its bytes on disk. */
 type Holdings = ReadonlyMap<string, number>;
@@ -12,7 +13,8 @@ export function gcVerb(program: Command, act: Act): void {
   program
     .command('gc')
     .description('collect now, in all namespaces, what nothing uses, and tell what that freed')
-    .action(() => act(collect));
+    .option('--explain', 'collect nothing: name what is on disk, what it takes, and who needs it')
+    .action(({ explain = false }: { explain?: boolean }) => act(explain ? explainDisk : collect));
 }
 
 /**

@@ -14,6 +14,13 @@ export function node(type: NodeType, ns: string, id: string): Node {
   return `${type}\0${ns}\0${id}` as Node;
 }
 
+/** Why a resource is a root, in words for people. */
+export interface Owner {
+  readonly kind: 'image' | 'container' | 'sandbox' | 'lease' | 'write' | 'label';
+  readonly ns: string;
+  readonly id: string;
+}
+
 /**
  * Everything that can be reached from the roots.
  * @param references what a node keeps alive

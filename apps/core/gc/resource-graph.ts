@@ -1,8 +1,9 @@
 import { BerthError } from '#common/errors.ts';
+import { labelKeys } from '#common/labels.ts';
 import type { Database } from '../metadata/database.ts';
 import { labelsFromColumn } from '../metadata/labels.ts';
 import { type Condition, type LabelReferences, labelReferences } from './label-references.ts';
-import { type CollectibleType, type Node, node, reachable } from './nodes.ts';
+import { type CollectibleType, type Node, node, type Owner, reachable } from './nodes.ts';
 
 interface Labelled {
   readonly ns: string;
@@ -28,7 +29,7 @@ const labels = (table: string): string =>
 export class ResourceGraph {
   readonly #db: Database;
   readonly #now: number;
-  readonly #roots = new Set<Node>();
+  readonly #roots = new Map<Node, Owner[]>();
   readonly #references = new Map<Node, Node[]>();
   readonly #collectible: Collectible[] = [];
   readonly #conditions: { readonly from: Node; readonly condition: Condition }[] = [];
@@ -54,12 +55,25 @@ export class ResourceGraph {
 
   /** Every resource that nothing needs, in an order in which it can be deleted: snapshots before their parents. */
   garbage(): Collectible[] {
-    const alive = reachable(this.#roots, (from) => this.#references.get(from) ?? []);
+    const alive = reachable(this.#roots.keys(), (from) => this.#references.get(from) ?? []);
     const isAlive = ({ type, ns, id }: Collectible): boolean =>
       this.#kept.has(ns) ||
       alive.has(node(type, ns, id)) ||
       (type !== 'ingest' && alive.has(node(`${type}-flat`, ns, id)));
     return this.#collectible.filter((resource) => !isAlive(resource));
+  }
+
+  /** Who needs each resource that somebody needs. What a flat lease holds counts like anything else. */
+  owners(): Map<Node, readonly Owner[]> {
+    const owners = new Map<Node, Owner[]>();
+    for (const [root, because] of this.#roots) {
+      for (const held of reachable([root], (from) => this.#references.get(from) ?? [])) {
+        const plain = held.replace('-flat\0', '\0') as Node;
+        const known = owners.get(plain) ?? [];
+        owners.set(plain, [...known, ...because.filter((owner) => !known.includes(owner))]);
+      }
+    }
+    return owners;
   }
 
   get expiredLeases(): readonly { readonly ns: string; readonly id: string }[] {
@@ -82,7 +96,7 @@ export class ResourceGraph {
       }
       for (const { type, resource } of resources.all(ns, id) as { type: string; resource: string }[]) {
         const leased = leasedNode(ns, type, resource, flat);
-        if (leased) this.#roots.add(leased);
+        if (leased) this.#addRoot(leased, { kind: 'lease', ns, id });
       }
     }
   }
@@ -99,7 +113,7 @@ export class ResourceGraph {
       this.#readConditions(image, meaning);
       this.#refer(image, node('content', row.ns, row.digest));
       this.#refer(node('image-flat', row.ns, row.id), node('content-flat', row.ns, row.digest));
-      if (!this.#hasPassed(meaning.expiresAt)) this.#roots.add(image);
+      if (!this.#hasPassed(meaning.expiresAt)) this.#addRoot(image, { kind: 'image', ns: row.ns, id: row.id });
     }
   }
 
@@ -112,7 +126,7 @@ export class ResourceGraph {
       this.#collectible.push({ type: 'content', ns: row.ns, id: row.id, row: row.row });
       const meaning = this.#readLabels(content, row);
       this.#readConditions(content, meaning);
-      if (meaning.root) this.#roots.add(content);
+      if (meaning.root) this.#addRoot(content, { kind: 'label', ns: row.ns, id: labelKeys.gcRoot });
     }
     const ingests = this.#db.all<{
       row: number;
@@ -126,7 +140,7 @@ export class ResourceGraph {
       this.#collectible.push({ type: 'ingest', ns, id, row });
       if (expected !== null) this.#refer(ingest, node('content', ns, expected));
       // A leased one expires at the beginning of time: only the lease holds it.
-      if (expires_at !== 0 && !this.#hasPassed(expires_at)) this.#roots.add(ingest);
+      if (expires_at !== 0 && !this.#hasPassed(expires_at)) this.#addRoot(ingest, { kind: 'write', ns, id });
     }
   }
 
@@ -141,7 +155,7 @@ export class ResourceGraph {
       const snapshot = node('snapshot', row.ns, row.id);
       this.#collectible.push({ type: 'snapshot', ns: row.ns, id: row.id, row: row.row });
       const { root, usedAt } = this.#readLabels(snapshot, row);
-      if (root) this.#roots.add(snapshot);
+      if (root) this.#addRoot(snapshot, { kind: 'label', ns: row.ns, id: labelKeys.gcRoot });
       if (usedAt.length > 0) this.#usedAt.set(snapshot, usedAt);
       if (row.parent === null) continue;
       this.#refer(snapshot, node('snapshot', row.ns, row.parent));
@@ -155,7 +169,7 @@ export class ResourceGraph {
     );
     for (const row of rows) {
       const container = node('container', row.ns, row.id);
-      this.#roots.add(container);
+      this.#addRoot(container, { kind: 'container', ns: row.ns, id: row.id });
       this.#readLabels(container, row);
       if (row.snapshot_key !== '') {
         this.#refer(container, node('snapshot', row.ns, `${row.snapshotter}/${row.snapshot_key}`));
@@ -166,7 +180,8 @@ export class ResourceGraph {
   /** What the labels of a sandbox name stays for as long as the sandbox does. */
   #readSandboxes(): void {
     for (const row of this.#db.all<Labelled>('SELECT ns, id, labels FROM sandboxes')) {
-      for (const to of this.#meaningOf('sandbox', row).references) this.#roots.add(to);
+      const owner = { kind: 'sandbox', ns: row.ns, id: row.id } as const;
+      for (const to of this.#meaningOf('sandbox', row).references) this.#addRoot(to, owner);
     }
   }
 
@@ -206,6 +221,12 @@ export class ResourceGraph {
         if (operator === '<') this.#expires(time + ageMs);
       }
     }
+  }
+
+  #addRoot(root: Node, owner: Owner): void {
+    const owners = this.#roots.get(root);
+    if (owners) owners.push(owner);
+    else this.#roots.set(root, [owner]);
   }
 
   #refer(from: Node, to: Node): void {

@@ -6,7 +6,7 @@ import { hasErrno } from '#common/node-error.ts';
 import type { SnapshotUsage } from './snapshotter.ts';
 
 /** st_blocks counts units of 512 bytes, whatever the file system's block size (stat(2)). */
-const blockUnit = 512;
+export const blockUnit = 512;
 /** Files looked at between two turns of the event loop: about a millisecond. */
 const filesPerTurn = 200;
 
