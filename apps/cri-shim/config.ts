@@ -36,6 +36,8 @@ const file = schema.table({
     /** Results of ADD. */
     cacheDir: schema.string(''),
     timeout: schema.duration('90s'),
+    /** Go template of a configuration, written when the kubelet tells the pod addresses and there is no network. */
+    confTemplate: schema.string(''),
   }),
   registry: schema.table({ configPath: schema.string(defaultPaths.certsDir), ...formerRegistryKeys }),
   runtimes: schema.map(runtime, {}),
@@ -68,6 +70,7 @@ export async function readConfig(args: readonly string[]): Promise<CriConfig> {
       ...read.cni,
       confDir: absolute('cni.conf_dir', read.cni.confDir),
       binDirs: read.cni.binDirs.map((dir) => absolute('cni.bin_dirs', dir)),
+      confTemplate: read.cni.confTemplate && absolute('cni.conf_template', read.cni.confTemplate),
       cacheDir: absolute('cni.cache_dir', read.cni.cacheDir || join(root, 'cni')),
     },
   };

@@ -12,6 +12,7 @@ import { stopContainerById } from './container-stop.ts';
 import { updateContainerResources } from './container-update-resources.ts';
 import type { Runtime } from './runtime.ts';
 import { runtimeConfig } from './runtime-config.ts';
+import { updateRuntimeConfig } from './runtime-config-update.ts';
 import { listSandboxes } from './sandbox-list.ts';
 import { removeSandbox } from './sandbox-remove.ts';
 import { runSandbox } from './sandbox-run.ts';
@@ -26,6 +27,10 @@ export function runtimeService(rt: Runtime): Service {
     version: () => runtimeVersion(),
     status: (request) => runtimeStatus(rt, request.verbose),
     runtimeConfig: () => runtimeConfig(rt),
+    updateRuntimeConfig: async (request) => {
+      await updateRuntimeConfig(rt, request);
+      return {};
+    },
 
     runPodSandbox: async (request, ctx) => ({ podSandboxId: await runSandbox(rt, request, ctx.signal) }),
     stopPodSandbox: async ({ podSandboxId }) => {

@@ -43,10 +43,13 @@ export async function sweep(rt: Runtime, found: Orphans): Promise<void> {
       rt.log.warn({ id, err: error }, `could not remove ${what} of a crash`);
     }
   };
-  for (const id of found.attachments) {
-    const attachment = { containerId: id, netns: rt.files.netnsPath(id), args: [], capabilityArgs: {} };
-    await attempt(id, 'a network attachment', () => rt.network.detach(attachment));
-  }
+  for (const id of found.attachments) await detachOrphan(rt, id);
+  const attached = rt.sandboxes.values().filter(({ metadata, status }) => {
+    return metadata.netnsPath !== '' && status.releasedAt === undefined;
+  });
+  await rt.network.collect(attached.map(({ id }) => id)).catch((error: unknown) => {
+    rt.log.warn({ err: error }, 'network plugins could not collect what belongs to no pod');
+  });
   for (const id of found.pods) {
     await attempt(id, 'files', async () => {
       rt.files.removeNetns(id);
@@ -60,6 +63,14 @@ export async function sweep(rt: Runtime, found: Orphans): Promise<void> {
     });
   }
   for (const id of found.snapshots) await attempt(id, 'a root file system', () => rt.core.removeSnapshot(id));
+}
+
+/** An address that isn't given back is lost for good, so this is tried until it works. */
+async function detachOrphan(rt: Runtime, id: string): Promise<void> {
+  await using undo = rt.janitor.undo(id);
+  undo.add('detach what a crash left on the network', () =>
+    rt.network.detach({ containerId: id, netns: rt.files.netnsPath(id), args: [], capabilityArgs: {} }),
+  );
 }
 
 /** Where the log manager keeps what isn't in a log yet, by container. */

@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { BerthError, messageOf } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
-import { type NetworkList, parseNetworkList } from './network-list.ts';
+import { type NetworkList, parseNetworkList, withPluginFiles } from './network-list.ts';
 
 const extensions = new Set(['.conf', '.conflist', '.json']);
 
@@ -56,9 +56,28 @@ export class ConfigDir {
     const path = join(this.path, name);
     const info = await stat(path, { bigint: true });
     const stamp = `${name} ${info.ino} ${info.size} ${info.mtimeNs}`;
-    if (this.#cached?.stamp === stamp) return this.#cached.list;
-    const list = parseNetworkList(await readFile(path, 'utf8'), path);
-    this.#cached = { stamp, list };
-    return list;
+    if (this.#cached?.stamp !== stamp) {
+      this.#cached = { stamp, list: parseNetworkList(await readFile(path, 'utf8'), path) };
+    }
+    const { list } = this.#cached;
+    if (list.loadOnlyInlinedPlugins) return list;
+    const whole = withPluginFiles(list, await this.#pluginFiles(list.name));
+    if (whole.plugins.length > 0) return whole;
+    throw new BerthError(
+      'failed_precondition',
+      `CNI configuration ${path} lists no plugins, and ${join(this.path, list.name)} has no .conf files with any`,
+    );
+  }
+
+  /** Plugins that were put beside a list: `<dir>/NETWORK/*.conf`, text by path. */
+  async #pluginFiles(network: string): Promise<Map<string, string>> {
+    const dir = join(this.path, network);
+    const names = await readdir(dir).catch((error: unknown) => {
+      if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return [];
+      throw BerthError.from(error, `read ${dir}`);
+    });
+    const paths = names.filter((name) => extname(name) === '.conf').map((name) => join(dir, name));
+    const entries = paths.sort().map(async (path) => [path, await readFile(path, 'utf8')] as const);
+    return new Map(await Promise.all(entries));
   }
 }

@@ -15,6 +15,9 @@ export interface NetworkList {
   readonly name: string;
   readonly cniVersion: string;
   readonly disableCheck: boolean;
+  readonly disableGC: boolean;
+  /** Plugins in files of their own, below the network's name, don't belong to it (from 1.1.0 on). */
+  readonly loadOnlyInlinedPlugins: boolean;
   readonly plugins: readonly PluginConfig[];
   /** The file's text as one list, which the cache keeps for DEL. */
   readonly source: string;
@@ -36,25 +39,69 @@ export function parseNetworkList(text: string, what: string): NetworkList {
     throw refuse('is not valid JSON', cause);
   }
   if (!isObject(parsed)) throw refuse('is not a JSON object');
-  const single = !('plugins' in parsed);
-  const plugins: unknown = single ? [parsed] : parsed.plugins;
+  const single = !('plugins' in parsed) && 'type' in parsed;
+  const loadOnlyInlinedPlugins = single || flag(parsed, 'loadOnlyInlinedPlugins', refuse);
+  // A list without the key has all its plugins in files of their own.
+  const separate = !single && !('plugins' in parsed) && !loadOnlyInlinedPlugins;
+  const plugins: unknown = single ? [parsed] : separate ? [] : parsed.plugins;
   const name = parsed.name;
   if (typeof name !== 'string' || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
     throw refuse('has no valid "name": letters, digits, "_", "." and "-"');
   }
-  if (!Array.isArray(plugins) || plugins.length === 0) throw refuse('lists no plugins');
-  for (const plugin of plugins) {
-    if (!isObject(plugin) || typeof plugin.type !== 'string' || plugin.type === '' || plugin.type.includes('/')) {
-      throw refuse('has a plugin without a valid "type"');
-    }
-  }
+  if (!Array.isArray(plugins) || (plugins.length === 0 && !separate)) throw refuse('lists no plugins');
+  if (!plugins.every(isPlugin)) throw refuse('has a plugin without a valid "type"');
   return {
     name,
     cniVersion: chooseVersion(parsed, refuse),
-    disableCheck: parsed.disableCheck === true || parsed.disableCheck === 'true',
-    plugins: plugins as PluginConfig[],
+    disableCheck: flag(parsed, 'disableCheck', refuse),
+    disableGC: flag(parsed, 'disableGC', refuse),
+    loadOnlyInlinedPlugins,
+    plugins,
     source: single ? JSON.stringify({ cniVersion: parsed.cniVersion, name, plugins }) : text,
   };
+}
+
+/**
+ * A network with the plugins that have files of their own behind its own ones. The source then has them all, so that
+ * DEL finds them whatever becomes of the files.
+ *
+ * @throws failed_precondition for a file that isn't a plugin's configuration.
+ */
+export function withPluginFiles(list: NetworkList, files: ReadonlyMap<string, string>): NetworkList {
+  if (files.size === 0) return list;
+  const more = [...files].map(([path, text]) => parsePlugin(text, path));
+  const plugins = [...list.plugins, ...more];
+  const source = { ...(JSON.parse(list.source) as object), plugins, loadOnlyInlinedPlugins: true };
+  return { ...list, plugins, source: JSON.stringify(source) };
+}
+
+function parsePlugin(text: string, path: string): PluginConfig {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new BerthError('failed_precondition', `CNI configuration ${path} is not valid JSON`, { cause });
+  }
+  if (isPlugin(parsed)) return parsed;
+  throw new BerthError('failed_precondition', `CNI configuration ${path} has no valid "type"`);
+}
+
+function isPlugin(value: unknown): value is PluginConfig {
+  return isObject(value) && typeof value.type === 'string' && value.type !== '' && !value.type.includes('/');
+}
+
+/** Flags of a list may be texts, in any case: libcni takes them so. */
+function flag(parsed: Record<string, unknown>, key: string, refuse: (why: string) => BerthError): boolean {
+  const text = String(parsed[key] ?? false).toLowerCase();
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw refuse(`has ${JSON.stringify(parsed[key])} as "${key}": it is true or false`);
+}
+
+/** Whether a network's version has the commands GC and STATUS. */
+export function hasStatus({ cniVersion }: NetworkList): boolean {
+  return (
+    supportedVersions.indexOf(cniVersion as (typeof supportedVersions)[number]) >= supportedVersions.indexOf('1.1.0')
+  );
 }
 
 /** `cniVersions` (1.1) offers several: the newest that is understood counts. */

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { messageOf } from '#common/errors.ts';
 import type { ConfigDir } from './config-dir.ts';
-import { type NetworkList, type PluginConfig, parseNetworkList } from './network-list.ts';
+import { hasStatus, type NetworkList, type PluginConfig, parseNetworkList } from './network-list.ts';
 import type { CniCommand, PluginRunner } from './plugin.ts';
 import { asResult, type CniResult } from './result.ts';
 import type { CachedAttachment, ResultCache } from './result-cache.ts';
@@ -22,6 +22,7 @@ export class PodNetwork {
   readonly #configs: ConfigDir;
   readonly #plugins: PluginRunner;
   readonly #cache: ResultCache;
+  #collecting: Promise<void> = Promise.resolve();
 
   constructor(configs: ConfigDir, plugins: PluginRunner, cache: ResultCache) {
     this.#configs = configs;
@@ -32,11 +33,38 @@ export class PodNetwork {
   /** Why pods can't be attached now; undefined when they can. */
   async unready(): Promise<string | undefined> {
     try {
-      await this.ready();
+      const list = await this.ready();
+      if (hasStatus(list)) for (const plugin of list.plugins) await this.#ask('STATUS', list, plugin, {});
       return undefined;
     } catch (error) {
       return messageOf(error);
     }
+  }
+
+  /**
+   * Lets the plugins give back what belongs to no pod that is there (GC, from 1.1.0 on). Pods are attached after it,
+   * never meanwhile: a plugin would take a new one's addresses away.
+   *
+   * @param valid ids of all pods that are attached, or about to be
+   * @throws what the first plugin reports that couldn't
+   */
+  async collect(valid: readonly string[]): Promise<void> {
+    const run = this.#collect(valid);
+    this.#collecting = run.catch(() => undefined);
+    await run;
+  }
+
+  async #collect(valid: readonly string[]): Promise<void> {
+    const list = await this.#configs.load().catch(() => undefined);
+    if (list === undefined || list.disableGC || !hasStatus(list)) return;
+    const attachments = valid.map((containerID) => ({ containerID, ifname: podInterface }));
+    // The first release of the specification's text had the second name.
+    const keys = { 'cni.dev/valid-attachments': attachments, 'cni.dev/attachments': attachments };
+    const failures: unknown[] = [];
+    for (const plugin of list.plugins) {
+      await this.#ask('GC', list, plugin, keys).catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   /** The network, with all its plugins in place. @throws failed_precondition naming what is missing. */
@@ -53,6 +81,7 @@ export class PodNetwork {
    * @throws failed_precondition for a missing configuration or plugin; else what the plugin reports.
    */
   async attach(attachment: Attachment): Promise<CniResult> {
+    await this.#collecting;
     const list = await this.ready();
     let result: unknown;
     for (const plugin of list.plugins) {
@@ -133,22 +162,25 @@ export class PodNetwork {
     const runtimeConfig = Object.fromEntries(
       Object.entries(attachment.capabilityArgs).filter(([name]) => plugin.capabilities?.[name] === true),
     );
-    const { capabilities: _, ...rest } = plugin;
-    const input = {
-      ...rest,
-      name: list.name,
-      cniVersion: list.cniVersion,
-      ...(Object.keys(runtimeConfig).length > 0 ? { runtimeConfig } : {}),
-      ...(prevResult === undefined ? {} : { prevResult }),
-    };
+    const { containerId, netns, args } = attachment;
     return await this.#plugins.run({
       type: plugin.type,
       command,
-      containerId: attachment.containerId,
-      netns: attachment.netns,
-      ifName: podInterface,
-      args: attachment.args,
-      input: JSON.stringify(input),
+      pod: { containerId, netns, ifName: podInterface, args },
+      input: executionConfig(list, plugin, {
+        ...(Object.keys(runtimeConfig).length > 0 ? { runtimeConfig } : {}),
+        ...(prevResult === undefined ? {} : { prevResult }),
+      }),
     });
   }
+
+  async #ask(command: 'GC' | 'STATUS', list: NetworkList, plugin: PluginConfig, keys: object): Promise<void> {
+    await this.#plugins.run({ type: plugin.type, command, input: executionConfig(list, plugin, keys) });
+  }
+}
+
+/** What a plugin reads: its part of the list, under the list's name and version (CNI specification, section 3). */
+function executionConfig(list: NetworkList, plugin: PluginConfig, keys: object): string {
+  const { capabilities: _, ...rest } = plugin;
+  return JSON.stringify({ ...rest, name: list.name, cniVersion: list.cniVersion, ...keys });
 }

@@ -4,17 +4,20 @@ import { Children } from '#common/child/children.ts';
 import { type RunResult, runProgram } from '#common/child/run-program.ts';
 import { BerthError, type Code } from '#common/errors.ts';
 
-export type CniCommand = 'ADD' | 'DEL' | 'CHECK';
+export type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
 
 /** One run of a plugin (CNI specification, section 2: execution protocol). */
 export interface PluginRun {
   readonly type: string;
   readonly command: CniCommand;
-  readonly containerId: string;
-  /** Empty when the namespace is gone already; only DEL allows that. */
-  readonly netns: string;
-  readonly ifName: string;
-  readonly args: readonly (readonly [string, string])[];
+  /** GC and STATUS are about the network, not a pod. */
+  readonly pod?: {
+    readonly containerId: string;
+    /** Empty when the namespace is gone already; only DEL allows that. */
+    readonly netns: string;
+    readonly ifName: string;
+    readonly args: readonly (readonly [string, string])[];
+  };
   /** The network configuration on the plugin's standard input. */
   readonly input: string;
 }
@@ -62,7 +65,7 @@ export class PluginRunner {
    */
   async run(run: PluginRun): Promise<unknown> {
     const path = await this.find(run.type);
-    const what = `CNI plugin "${run.type}" ${run.command} for ${run.containerId}`;
+    const what = `CNI plugin "${run.type}" ${run.command}${run.pod === undefined ? '' : ` for ${run.pod.containerId}`}`;
     const result = await this.#execute(path, run).catch((error: unknown) => {
       throw BerthError.from(error, what);
     });
@@ -78,10 +81,10 @@ export class PluginRunner {
       env: {
         ...process.env,
         CNI_COMMAND: run.command,
-        CNI_CONTAINERID: run.containerId,
-        CNI_NETNS: run.netns,
-        CNI_IFNAME: run.ifName,
-        CNI_ARGS: run.args.map(([key, value]) => `${key}=${value}`).join(';'),
+        CNI_CONTAINERID: run.pod?.containerId ?? '',
+        CNI_NETNS: run.pod?.netns ?? '',
+        CNI_IFNAME: run.pod?.ifName ?? '',
+        CNI_ARGS: (run.pod?.args ?? []).map(([key, value]) => `${key}=${value}`).join(';'),
         CNI_PATH: this.#dirs.join(':'),
       },
       timeoutMs: this.#timeoutMs,

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { capabilityArgs } from '../../../apps/cri-shim/cni/capability-args.ts';
 import { ConfigDir } from '../../../apps/cri-shim/cni/config-dir.ts';
+import { renderTemplate } from '../../../apps/cri-shim/cni/config-template.ts';
 import { PodNetwork } from '../../../apps/cri-shim/cni/network.ts';
 import { parseNetworkList } from '../../../apps/cri-shim/cni/network-list.ts';
 import { PluginRunner } from '../../../apps/cri-shim/cni/plugin.ts';
@@ -185,7 +186,56 @@ describe('a pod network', () => {
   });
 });
 
+describe('GC', () => {
+  const newest = { ...chain, cniVersion: '1.1.0' };
+  const valid = [{ containerID: id, ifname: 'eth0' }];
+
+  it('tells every plugin which attachments are valid', async () => {
+    plugin('main', '');
+    plugin('extra', '');
+    configure('10-net.conflist', newest);
+    await network().collect([id]);
+    expect(calls()).toHaveLength(2);
+    for (const { line, input } of calls()) {
+      expect(line).toMatch(/^GC (?:main|extra) {5}/);
+      expect(input).toMatchObject({ name: 'net1', cniVersion: '1.1.0', 'cni.dev/valid-attachments': valid });
+    }
+  });
+
+  it.each([
+    ['of an older version', chain],
+    ['that forbids it', { ...newest, disableGC: true }],
+  ])('is not asked of a network %s', async (_, list) => {
+    plugin('main', '');
+    plugin('extra', '');
+    configure('10-net.conflist', list);
+    await network().collect([]);
+    expect(calls()).toEqual([]);
+  });
+
+  it('is over before a pod is attached', async () => {
+    plugin('main', `sleep 0.2; ${print(result)}`);
+    configure('10-net.conflist', { ...newest, plugins: [{ type: 'main' }] });
+    const net = network();
+    const collected = net.collect([]);
+    await net.attach(attachment());
+    await collected;
+    expect(calls().map(({ line }) => line.split(' ')[0])).toEqual(['GC', 'ADD']);
+  });
+});
+
 describe('readiness of the network', () => {
+  it('is what plugins say that have STATUS', async () => {
+    plugin('main', `${print({ code: 50, msg: 'no agent on this node' })}; exit 1`);
+    configure('10-net.conflist', { ...chain, cniVersion: '1.1.0', plugins: [{ type: 'main' }] });
+    expect(await network().unready()).toContain('no agent on this node');
+    plugin('main', '');
+    expect(await network().unready()).toBeUndefined();
+    configure('10-net.conflist', { ...chain, plugins: [{ type: 'main' }] });
+    plugin('main', 'exit 1');
+    expect(await network().unready()).toBeUndefined();
+  });
+
   it('names the directory that is missing', async () => {
     rmSync(conf, { recursive: true });
     expect(await network().unready()).toContain(`${conf} doesn't exist`);
@@ -231,6 +281,31 @@ describe('a network configuration', () => {
     );
   });
 
+  it('has plugins in files of their own, unless it says otherwise', async () => {
+    const list = { cniVersion: '1.1.0', name: 'n', plugins: [{ type: 'main' }] };
+    mkdirSync(join(conf, 'n'));
+    configure('n/20-b.conf', { type: 'b' });
+    configure('n/10-a.conf', { type: 'a' });
+    configure('10-net.conflist', list);
+    const types = async () => (await new ConfigDir(conf).load()).plugins.map(({ type }) => type);
+    expect(await types()).toEqual(['main', 'a', 'b']);
+    configure('10-net.conflist', { cniVersion: '1.1.0', name: 'n' });
+    const { source, plugins } = await new ConfigDir(conf).load();
+    expect(plugins.map(({ type }) => type)).toEqual(['a', 'b']);
+    // DEL works with what was cached, whatever becomes of the files.
+    expect(parseNetworkList(source, 'x').plugins).toEqual(plugins);
+    configure('10-net.conflist', { ...list, loadOnlyInlinedPlugins: 'True' });
+    expect(await types()).toEqual(['main']);
+    rmSync(join(conf, 'n'), { recursive: true });
+    configure('10-net.conflist', { cniVersion: '1.1.0', name: 'n' });
+    await expect(types()).rejects.toThrow('lists no plugins');
+  });
+
+  it('has flags that are true or false', () => {
+    const list = { cniVersion: '1.1.0', name: 'n', plugins: [{ type: 'x' }], disableGC: 'maybe' };
+    expect(() => parseNetworkList(JSON.stringify(list), 'x')).toThrow('"disableGC"');
+  });
+
   it('may offer several versions', () => {
     const text = JSON.stringify({
       cniVersion: '0.4.0',
@@ -240,6 +315,24 @@ describe('a network configuration', () => {
     });
     expect(parseNetworkList(text, 'x').cniVersion).toBe('1.1.0');
   });
+});
+
+describe('a template of a configuration', () => {
+  const fields = { PodCIDR: '10.1.0.0/24', PodCIDRRanges: ['10.1.0.0/24', 'fd00::/64'], Routes: ['0.0.0.0/0'] };
+
+  it('is filled in as Go does it', () => {
+    const template =
+      '{{/* ranges */}}[{{range $i, $range := .PodCIDRRanges}}{{if $i}}, {{end}}"{{$range}}"{{end}}] ' +
+      '{{- range .Routes }}<{{ . }}>{{end}}{{if .PodCIDR}}{{.PodCIDR}}{{else}}none{{end}}';
+    expect(renderTemplate(template, fields)).toBe('["10.1.0.0/24", "fd00::/64"]<0.0.0.0/0>10.1.0.0/24');
+  });
+
+  it.each(['{{.Unknown}}', '{{if .PodCIDR}}', '{{end}}', '{{range .PodCIDR}}{{end}}', '{{printf "x"}}'])(
+    '%s is refused',
+    (template) => {
+      expect(() => renderTemplate(template, fields)).toThrow(expect.objectContaining({ code: 'failed_precondition' }));
+    },
+  );
 });
 
 describe('a result', () => {
