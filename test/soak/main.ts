@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { coreSoak } from './core.ts';
+import { pullSoak } from './pull.ts';
 import { shimSoak } from './shim.ts';
 
 export interface SoakOptions {
@@ -16,6 +17,7 @@ export interface SoakOptions {
 /** Each throws at the first thing that is wrong. */
 const suites: Readonly<Record<string, (options: SoakOptions) => Promise<void>>> = {
   core: coreSoak,
+  pull: pullSoak,
   shim: shimSoak,
 };
 

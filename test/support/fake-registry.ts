@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { digestOf, type TestImage } from './busybox-image.ts';
 
@@ -25,12 +25,12 @@ export class FakeRegistry implements AsyncDisposable {
   readonly #uploads = new Map<string, Buffer>();
   readonly #server: Server;
 
-  private constructor(tls: { readonly key: string; readonly cert: string } | undefined) {
+  private constructor(tls: ServerOptions | undefined) {
     const answer = (request: IncomingMessage, response: ServerResponse): void => this.#answer(request, response);
     this.#server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer);
   }
 
-  static async start(tls?: { readonly key: string; readonly cert: string }): Promise<FakeRegistry> {
+  static async start(tls?: ServerOptions): Promise<FakeRegistry> {
     const registry = new FakeRegistry(tls);
     registry.#server.listen(0, '127.0.0.1');
     await once(registry.#server, 'listening');

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -96,6 +97,17 @@ describe('RegistryClient', () => {
     other = await FakeRegistry.start();
   });
 
+  it('reads only so much of a document that the registry does not describe (CVE-2023-25153)', async () => {
+    registry.intercept = ({ method }, response) =>
+      method === 'HEAD' ? Boolean(response.writeHead(200).end()) : endless(response);
+    await expect(resolve()).rejects.toMatchObject({ code: 'resource_exhausted' });
+  });
+
+  it('reads only so much of what a registry gives as its reason (CVE-2023-25153)', async () => {
+    registry.intercept = (_request, response) => endless(response.writeHead(403));
+    await expect(readLayer()).rejects.toMatchObject({ code: 'permission_denied' });
+  });
+
   it('refuses schema 1 and things that are no images, by name', async () => {
     const digest = image.config.digest;
     registry.addDocument('application/vnd.docker.distribution.manifest.v1+prettyjws', digest, Buffer.from('{}'), 'old');
@@ -136,7 +148,7 @@ describe('RegistryClient', () => {
       expect(await readLayer({}, 100)).toEqual({ offset: 0, text });
     });
 
-    it('follows a redirect, but tells the other host nothing about who we are', async () => {
+    it('follows a redirect, but tells the other host nothing about who we are (CVE-2020-15157)', async () => {
       other.add(image);
       registry.intercept = (request, response) => {
         if (request.headers.authorization !== basic('user', 'secret')) {
@@ -153,7 +165,7 @@ describe('RegistryClient', () => {
       expect(registry.seen.at(-1)?.headers['x-secret']).toBe('h');
     });
 
-    it('never answers the challenge of a host it was redirected to', async () => {
+    it('never answers the challenge of a host it was redirected to (CVE-2020-15157)', async () => {
       registry.intercept = (_request, response) =>
         Boolean(response.writeHead(307, { location: `http://${other.host}/steal` }).end());
       other.intercept = (_request, response) =>
@@ -216,6 +228,11 @@ describe('RegistryClient', () => {
       await expect(refused).rejects.toMatchObject({ code: 'unauthenticated' });
       await expect(refused).rejects.toThrow(/unauthorized/);
       await expect(refused).rejects.not.toThrow(/wrong-secret/);
+    });
+
+    it('reads only so much of what a token server answers (CVE-2023-25153)', async () => {
+      other.intercept = (_request, response) => endless(response);
+      await expect(resolve()).rejects.toMatchObject({ code: 'resource_exhausted' });
     });
 
     it('says so when the token server answers with something else', async () => {
@@ -327,6 +344,28 @@ describe('RegistryClient', () => {
         expect((await resolve(options, 'example.com/test/image:latest')).digest).toBe(image.manifest.digest);
       });
 
+      it('are shown the client’s certificate, and no other host is', async () => {
+        const request = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=client';
+        const [key, cert] = [join(dir, 'example.com/c.key'), join(dir, 'example.com/c.cert')];
+        execFileSync('openssl', [...request.split(' '), '-keyout', key, '-out', cert], { stdio: 'ignore' });
+        const own = readFileSync(join(dir, 'example.com/own.crt'), 'utf8');
+        const server = { key: readFileSync(join(dir, 'key.pem'), 'utf8'), cert: own, requestCert: true };
+        const ca = readFileSync(cert, 'utf8');
+        await using strict = await FakeRegistry.start({ ...server, ca, rejectUnauthorized: true });
+        strict.add(image);
+        const trust = `server = "https://${strict.host}"\nca = "own.crt"\n`;
+        const name = 'example.com/test/image:latest';
+        expect((await resolve(hosts(`${trust}client = [["c.cert", "c.key"]]\n`), name)).digest).toBe(
+          image.manifest.digest,
+        );
+        await expect(resolve(hosts(trust), name)).rejects.toMatchObject({ code: 'unavailable' });
+        // By way of a redirect the same server is another host: it is not shown who we are.
+        secure.intercept = ({ url }, response) =>
+          Boolean(response.writeHead(307, { location: `https://${strict.host}${url}` }).end());
+        const redirected = hosts(`server = "https://${secure.host}"\nca = "own.crt"\nclient = [["c.cert", "c.key"]]\n`);
+        await expect(resolve(redirected, name)).rejects.toMatchObject({ code: 'unavailable' });
+      });
+
       it('are refused without, and the message says what to do', async () => {
         const failed = resolve(hosts(`server = "https://${secure.host}"`), 'example.com/test/image:latest');
         await expect(failed).rejects.toMatchObject({ code: 'failed_precondition' });
@@ -347,6 +386,38 @@ describe('RegistryClient', () => {
       });
     });
 
+    it('leaves a mirror that wants to be left alone for long, and does not wait (Retry-After)', async () => {
+      registry.intercept = (_request, response) => Boolean(response.writeHead(429, { 'retry-after': '3600' }).end());
+      other.add(image);
+      const options = hosts(`server = "http://${other.host}"\n[host."http://${registry.host}"]\n`);
+      expect((await resolve(options, 'example.com/test/image:latest')).digest).toBe(image.manifest.digest);
+      expect(registry.seen).toHaveLength(1);
+    });
+
+    it('reads the file again for each pull, and asks each host with the credentials that are its own', async () => {
+      other.add(image);
+      const table = (user: string, host: string) =>
+        `[host."http://${host}"]\n[host."http://${host}".credentials]\nusername = "${user}"\npassword = "p"\n`;
+      const refuse = (user: string) => (request: IncomingMessage, response: ServerResponse) => {
+        if (request.headers.authorization === basic(user, 'p')) return false;
+        return Boolean(response.writeHead(401, { 'www-authenticate': 'Basic realm="r"' }).end());
+      };
+      registry.intercept = refuse('one');
+      other.intercept = refuse('two');
+      const name = 'example.com/test/image:latest';
+      await resolve(hosts(table('one', registry.host)), name);
+      expect(other.seen).toEqual([]);
+      await resolve(hosts(table('two', other.host)), name);
+      const sent = [registry, other].map(({ seen }) => seen.map(({ headers }) => headers.authorization));
+      expect(sent).toEqual([
+        [undefined, basic('one', 'p')],
+        [undefined, basic('two', 'p')],
+      ]);
+      await expect(resolve(hosts(table('three', other.host)), name)).rejects.toThrow(
+        `unauthorized: http://${other.host}`,
+      );
+    });
+
     it('names the file when it can’t be used', async () => {
       const failed = resolve(hosts('nonsense = 1'), 'example.com/test/image:latest');
       await expect(failed).rejects.toMatchObject({ code: 'failed_precondition' });
@@ -354,6 +425,13 @@ describe('RegistryClient', () => {
     });
   });
 });
+
+/** Sends without end. */
+function endless(response: ServerResponse): true {
+  const more = setInterval(() => response.write(Buffer.alloc(1024 * 1024)), 1);
+  response.on('close', () => clearInterval(more));
+  return true;
+}
 
 function basic(username: string, text: string): string {
   return `Basic ${Buffer.from(`${username}:${text}`).toString('base64')}`;

@@ -110,8 +110,13 @@ describe('parseDocument', () => {
   });
 
   it.each([
-    ['both manifest and index', { config: part, layers: [], manifests: [] }, MANIFEST, /both a manifest and an index/],
-    ['both index and manifest', { manifests: [], layers: [] }, INDEX, /both an index and a manifest/],
+    [
+      'both manifest and index (CVE-2021-41190)',
+      { config: part, layers: [], manifests: [] },
+      MANIFEST,
+      /both a manifest and an index/,
+    ],
+    ['both index and manifest (CVE-2021-41190)', { manifests: [], layers: [] }, INDEX, /both an index and a manifest/],
     ['another media type inside', { mediaType: INDEX, config: part, layers: [] }, MANIFEST, /calls itself/],
     ['schema 1', { schemaVersion: 1, fsLayers: [] }, MANIFEST, /schema 1/],
     ['schema 1 by its type', {}, 'application/vnd.docker.distribution.manifest.v1+prettyjws', /schema 1/],
