@@ -35,6 +35,8 @@ export interface BlobRange {
 export interface BlobStream {
   /** `host:port` that was asked first; storage behind it may have answered. */
   readonly host: string;
+  /** Tells it from the registry's other hosts. */
+  readonly source: string;
   /** Where the stream begins: what was asked for, or 0 when the host can't begin elsewhere. */
   readonly offset: number;
   /** Whether it ends where it was asked to; a host that knows no ranges sends everything. */
@@ -92,9 +94,14 @@ export class RegistryClient implements Disposable {
 
   /**
    * Opens a blob, manifest or index, or a range of it, at the first host that has it. The bytes are not verified here: who finds
-   * them wrong or cut off counts `failures`, so that each time another host comes first.
+   * them wrong or cut off counts `failures` of each source: hosts with the fewest come first.
    */
-  async blob(descriptor: Descriptor, range: BlobRange, signal: AbortSignal, failures = 0): Promise<BlobStream> {
+  async blob(
+    descriptor: Descriptor,
+    range: BlobRange,
+    signal: AbortSignal,
+    failures: ReadonlyMap<string, number> = new Map(),
+  ): Promise<BlobStream> {
     return this.#anyHost('pull', signal, (session) => this.#openBlob(session, descriptor, range, signal), failures);
   }
 
@@ -163,9 +170,16 @@ export class RegistryClient implements Disposable {
         `${session.name} answers another range of ${descriptor.digest} than asked for`,
       );
     }
-    const { name: host } = session;
+    const { name, host } = session;
     const partial = response.status === 206 && end !== undefined;
-    return { host, offset: start, partial, data: response.body as AsyncIterable<Buffer>, close };
+    return {
+      host: name,
+      source: host.base.href,
+      offset: start,
+      partial,
+      data: response.body as AsyncIterable<Buffer>,
+      close,
+    };
   }
 
   /**
@@ -176,11 +190,11 @@ export class RegistryClient implements Disposable {
     capability: Capability,
     signal: AbortSignal,
     ask: (session: HostSession) => Promise<T>,
-    failures = 0,
+    failures: ReadonlyMap<string, number> = new Map(),
   ): Promise<T> {
+    const failuresOf = ({ host }: HostSession): number => failures.get(host.base.href) ?? 0;
     const able = this.#sessions.filter(({ host }) => host.capabilities.has(capability));
-    const first = able.length === 0 ? 0 : failures % able.length;
-    const sessions = [...able.slice(first), ...able.slice(0, first)];
+    const sessions = able.toSorted((a, b) => failuresOf(a) - failuresOf(b));
     const errors: BerthError[] = [];
     for (const session of sessions) {
       try {

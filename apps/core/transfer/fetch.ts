@@ -70,8 +70,7 @@ export class BlobFetcher {
       const outcome = await retry(DEFAULT_RETRY, signal, () => this.#attempt(request, download));
       if (outcome === 'fetched' || outcome === 'exists') return outcome;
       if (outcome === 'progress') continue;
-      download.failed();
-      this.#parts.metrics.count('damagedBlobs');
+      download.damaged();
       if (++damaged === 1) continue;
       const message = `digest mismatch: ${client.reference.domain} sends other bytes for ${descriptor.digest}`;
       throw new BerthError('data_loss', message);
@@ -93,7 +92,6 @@ export class BlobFetcher {
       this.#parts.metrics.count('resumedBytes', before);
       const failure = await this.#receive(request, download, writer);
       if (failure !== undefined) {
-        download.failed();
         if (writer.offset > before) return 'progress';
         throw failure;
       }
@@ -132,9 +130,7 @@ export class BlobFetcher {
       if (isCode(error, 'unavailable')) return error;
       throw error;
     }
-    if (writer.offset === size) return undefined;
-    const got = `${writer.offset} of ${size} bytes`;
-    return new BerthError('unavailable', `${client.reference.domain} broke off after ${got} of ${digest}`);
+    return undefined;
   }
 
   #watch(digest: string, onProgress: OnProgress | undefined): Disposable {

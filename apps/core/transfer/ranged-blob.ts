@@ -5,9 +5,10 @@ import type { Limiter } from './limiter.ts';
 
 /** Bytes of one request. */
 const PART = 2 * 1024 * 1024;
-const PARTS = 4;
-/** What is on its way or waits for what comes before it: this is lost, and fetched again, when the daemon is killed. */
-export const CHUNK = PART * PARTS;
+/** Of one layer, on their way or waiting for what comes before them: they are lost when the daemon is killed. */
+const PARTS = 3;
+/** A smaller blob, or rest of one, comes in one stream. Less than this is fetched twice after a kill. */
+export const CHUNK = 8 * 1024 * 1024;
 
 export interface RangedSource {
   /** Reads a range, and not a byte more; rejects with unavailable when another attempt may help. */
@@ -25,8 +26,8 @@ export function firstPart(offset: number, size: number): Required<BlobRange> {
 }
 
 /**
- * The bytes of a blob from `offset` on, fetched over several connections and handed out in their order. Nothing is more
- * than {@link CHUNK} ahead, and a part that breaks off goes on by itself.
+ * The bytes of a blob from `offset` on, fetched over several connections and handed out in their order. Less
+ * than {@link CHUNK} is ahead of what was handed out, and a part that breaks off goes on by itself.
  */
 export async function* rangedBlob(source: RangedSource, offset: number): AsyncGenerator<Buffer, void, void> {
   const { size, connections, signal } = source;

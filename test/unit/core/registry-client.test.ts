@@ -318,7 +318,13 @@ describe('RegistryClient', () => {
       other.add(image);
       const options = hosts(`server = "http://${other.host}"\n[host."http://${registry.host}"]\n`);
       using client = await RegistryClient.open('example.com/test/image:latest', { retry: RETRY, ...options });
-      for (const failures of [0, 1, 2]) {
+      const [mirror, itself] = [registry, other].map(({ host }) => `http://${host}/v2`) as [string, string];
+      const counts = [
+        new Map(),
+        new Map([[mirror, 1]]),
+        new Map([...[mirror, itself].map((url) => [url, 1] as const)]),
+      ];
+      for (const failures of counts) {
         const stream = await client.blob(image.layers[0] as Blob, { offset: 0 }, signal, failures);
         stream.close();
       }
