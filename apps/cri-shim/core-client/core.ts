@@ -29,6 +29,8 @@ export const coreNamespace = 'k8s.io';
 const restartPatienceMs = 10_000;
 /** Before a call is repeated: what is unavailable may be a single shim, while berthd itself answers at once. */
 const repeatPauseMs = 50;
+/** Questions about single tasks that are under way at the same time. */
+const tasksAtOnce = 16;
 /** Beyond it something hangs: starting and stopping processes takes a fraction. */
 const callTimeoutMs = 120_000;
 
@@ -192,9 +194,27 @@ export class Core {
     return response?.process ? taskOf(response.process) : undefined;
   }
 
+  /** All tasks, however many there are: where they don't fit into one message, each is asked for. */
   async listTasks(): Promise<Map<string, CoreTask>> {
-    const { tasks } = await this.#again(this.#tasks.list, {}, 'list tasks');
-    return new Map(tasks.map((process) => [process.containerId || process.id, taskOf(process)]));
+    try {
+      const { tasks } = await this.#again(this.#tasks.list, {}, 'list tasks');
+      return new Map(tasks.map((process) => [process.containerId || process.id, taskOf(process)]));
+    } catch (error) {
+      if (!isCode(error, 'resource_exhausted')) throw error;
+    }
+    const ids: string[] = [];
+    for await (const { container } of this.#containers.listStream({ filters: [] }, await this.#options())) {
+      if (container !== null) ids.push(container.id);
+    }
+    const tasks = new Map<string, CoreTask>();
+    const ask = async () => {
+      for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
+        const task = await this.task(id);
+        if (task !== undefined) tasks.set(id, task);
+      }
+    };
+    await Promise.all(Array.from({ length: tasksAtOnce }, ask));
+    return tasks;
   }
 
   async updateTask(id: string, resources: object): Promise<void> {
