@@ -110,8 +110,10 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   });
   // The pod may have been stopped meanwhile; then nobody would ever remove this container.
   readySandbox(rt, sandbox.id);
-  rt.containers.add(new Container(metadata, newContainerStatus, { process: spec.process, rootfs }));
+  const container = new Container(metadata, newContainerStatus, { process: spec.process, rootfs });
+  rt.containers.add(container);
   undo.keep();
+  rt.podEvents.container('CONTAINER_CREATED_EVENT', container);
   return id;
 }
 

@@ -22,5 +22,6 @@ export async function removeKnownContainer(rt: Runtime, container: Container): P
     await rt.core.deleteRecord(id);
     rt.containers.delete(id);
     rt.containerNames.release(container.metadata.name, id);
+    rt.podEvents.container('CONTAINER_DELETED_EVENT', container);
   });
 }

@@ -31,6 +31,7 @@ async function start(rt: Runtime, container: Container): Promise<void> {
       rt.log.warn({ id, err: cause }, 'could not store that the container failed to start');
       container.become({ ...container.status, finishedAt: now(), ...startFailure, message });
     });
+    rt.podEvents.container('CONTAINER_STOPPED_EVENT', container);
     throw error;
   }
 }
@@ -57,6 +58,7 @@ async function run(rt: Runtime, container: Container): Promise<void> {
   // The start is stored beside it, not after it: exits are handled behind us in the queue, never before.
   await allSettled([rt.core.startTask(id), updateContainer(rt, container, { startedAt: now() })]);
   undo.keep();
+  rt.podEvents.container('CONTAINER_STARTED_EVENT', container);
 }
 
 /** Lets the container's output go to its log; without a log path it is thrown away. */

@@ -8,10 +8,14 @@ import type { Container } from './store/container.ts';
 /** ContainerStatus. With `verbose` comes what tools read besides: the runtime spec, pids, names in the core. */
 export async function containerStatus(rt: Runtime, id: string, verbose: boolean): Promise<ContainerStatusResponse> {
   const container = rt.containers.get(id);
-  return { status: describe(container), info: verbose ? { info: JSON.stringify(await details(rt, container)) } : {} };
+  return {
+    status: describeContainer(container),
+    info: verbose ? { info: JSON.stringify(await details(rt, container)) } : {},
+  };
 }
 
-function describe(container: Container): CriStatus {
+/** What is known of a container without asking anybody. */
+export function describeContainer(container: Container): CriStatus {
   const { metadata, status } = container;
   const { config } = metadata;
   const resources = status.resources ?? config.linux?.resources ?? null;

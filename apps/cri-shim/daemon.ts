@@ -19,6 +19,7 @@ import { ImageDrop } from './images/image-drop.ts';
 import { imageService } from './images/service.ts';
 import { WorkerLogManager } from './logs/worker-log-manager.ts';
 import { Monitor } from './monitor.ts';
+import { PodEvents } from './pod-events.ts';
 import { PodFiles } from './pod-files.ts';
 import { recover } from './recover.ts';
 import type { Runtime } from './runtime.ts';
@@ -26,8 +27,10 @@ import { RuntimeHandlers } from './runtime-handlers.ts';
 import { runtimeService } from './service.ts';
 import { readHostFacts } from './spec/host.ts';
 import { Stdio } from './stdio.ts';
+import type { Container } from './store/container.ts';
 import { Index } from './store/index.ts';
 import { Names } from './store/names.ts';
+import type { Sandbox } from './store/sandbox.ts';
 import { type Orphans, sweep } from './sweep.ts';
 import { Janitor } from './undo.ts';
 
@@ -91,6 +94,8 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
 function compose(config: CriConfig, log: Logger): Runtime {
   const { root, state, cni } = config;
   const handlers = new RuntimeHandlers(config);
+  const sandboxes = new Index<Sandbox>('pod sandbox');
+  const containers = new Index<Container>('container');
   const core = new Core(config.core.address, config.core.snapshotter);
   return {
     config,
@@ -116,8 +121,9 @@ function compose(config: CriConfig, log: Logger): Runtime {
     exec: new TaskExecutor({ channel: core.channel, stateDirectory: join(state, 'exec'), log }),
     files: new PodFiles(root, state),
     stdio: new Stdio(state),
-    sandboxes: new Index('pod sandbox'),
-    containers: new Index('container'),
+    sandboxes,
+    containers,
+    podEvents: new PodEvents(sandboxes, containers),
     sandboxNames: new Names('pod sandbox'),
     containerNames: new Names('container'),
     janitor: new Janitor(log),

@@ -7,6 +7,7 @@ import type { Executor } from './exec/executor.ts';
 import type { ImageDrop } from './images/image-drop.ts';
 import type { ImageService } from './images/image-service.ts';
 import type { LogManager } from './logs/log-manager.ts';
+import type { PodEvents } from './pod-events.ts';
 import type { PodFiles } from './pod-files.ts';
 import type { RuntimeHandlers } from './runtime-handlers.ts';
 import type { HostFacts } from './spec/host.ts';
@@ -33,6 +34,7 @@ export interface Runtime {
   readonly stdio: Stdio;
   readonly sandboxes: Index<Sandbox>;
   readonly containers: Index<Container>;
+  readonly podEvents: PodEvents;
   readonly sandboxNames: Names;
   readonly containerNames: Names;
   readonly janitor: Janitor;

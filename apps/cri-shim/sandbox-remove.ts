@@ -24,4 +24,5 @@ async function forget(rt: Runtime, sandbox: Sandbox): Promise<void> {
   await rt.core.deleteRecord(id);
   rt.sandboxes.delete(id);
   rt.sandboxNames.release(sandbox.metadata.name, id);
+  rt.podEvents.sandbox('CONTAINER_DELETED_EVENT', sandbox);
 }

@@ -125,6 +125,8 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
     }),
   ]);
   undo.keep();
+  rt.podEvents.sandbox('CONTAINER_CREATED_EVENT', sandbox);
+  rt.podEvents.sandbox('CONTAINER_STARTED_EVENT', sandbox);
   return id;
 }
 

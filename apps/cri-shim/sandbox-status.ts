@@ -1,3 +1,4 @@
+import type { PodSandboxStatus } from '#proto/runtime/v1/PodSandboxStatus.ts';
 import type { PodSandboxStatusResponse } from '#proto/runtime/v1/PodSandboxStatusResponse.ts';
 import { describeResult } from './cni/result.ts';
 import { protoJson } from './proto-json.ts';
@@ -8,22 +9,25 @@ import type { Sandbox } from './store/sandbox.ts';
 /** PodSandboxStatus. With `verbose` comes what tools read besides: the runtime spec, the CNI result, pids. */
 export async function sandboxStatus(rt: Runtime, id: string, verbose: boolean): Promise<PodSandboxStatusResponse> {
   const sandbox = rt.sandboxes.get(id);
+  const info: Record<string, string> = verbose ? { info: JSON.stringify(await details(rt, sandbox)) } : {};
+  return { status: describeSandbox(sandbox), info };
+}
+
+/** What is known of a pod without asking anybody. */
+export function describeSandbox(sandbox: Sandbox): PodSandboxStatus {
   const { metadata, status } = sandbox;
   const { config } = metadata;
   const [ip = '', ...additional] = status.addresses ?? [];
   return {
-    status: {
-      id: sandbox.id,
-      metadata: config.metadata,
-      state: sandboxState(sandbox),
-      createdAt: metadata.createdAt,
-      network: { ip, additionalIps: additional.map((address) => ({ ip: address })) },
-      linux: { namespaces: { options: namespaceOptions(sandbox) } },
-      labels: config.labels,
-      annotations: config.annotations,
-      runtimeHandler: metadata.runtimeHandler,
-    },
-    info: verbose ? { info: JSON.stringify(await details(rt, sandbox)) } : {},
+    id: sandbox.id,
+    metadata: config.metadata,
+    state: sandboxState(sandbox),
+    createdAt: metadata.createdAt,
+    network: { ip, additionalIps: additional.map((address) => ({ ip: address })) },
+    linux: { namespaces: { options: namespaceOptions(sandbox) } },
+    labels: config.labels,
+    annotations: config.annotations,
+    runtimeHandler: metadata.runtimeHandler,
   };
 }
 

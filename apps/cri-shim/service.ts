@@ -19,6 +19,7 @@ import { runSandbox } from './sandbox-run.ts';
 import { sandboxStatus } from './sandbox-status.ts';
 import { stopSandbox } from './sandbox-stop.ts';
 import { runtimeStatus } from './status.ts';
+import { inMessages } from './stream-list.ts';
 import { runtimeVersion } from './version.ts';
 
 /** runtime.v1.RuntimeService. What isn't here answers UNIMPLEMENTED. */
@@ -43,6 +44,9 @@ export function runtimeService(rt: Runtime): Service {
     },
     podSandboxStatus: ({ podSandboxId, verbose }) => sandboxStatus(rt, podSandboxId, verbose),
     listPodSandbox: ({ filter }) => ({ items: listSandboxes(rt, filter) }),
+    async *streamPodSandboxes({ filter }) {
+      for (const podSandboxes of inMessages(listSandboxes(rt, filter))) yield { podSandboxes };
+    },
 
     createContainer: async (request, ctx) => ({ containerId: await createContainer(rt, request, ctx.signal) }),
     startContainer: async ({ containerId }) => {
@@ -58,6 +62,10 @@ export function runtimeService(rt: Runtime): Service {
       return {};
     },
     listContainers: ({ filter }) => ({ containers: listContainers(rt, filter) }),
+    async *streamContainers({ filter }) {
+      for (const containers of inMessages(listContainers(rt, filter))) yield { containers };
+    },
+    getContainerEvents: (_, ctx) => rt.podEvents.follow(ctx.signal),
     containerStatus: ({ containerId, verbose }) => containerStatus(rt, containerId, verbose),
     updateContainerResources: async (request) => {
       await updateContainerResources(rt, request);

@@ -32,6 +32,7 @@ export async function containerExited(rt: Runtime, container: Container, exit: S
         ...(container.oomSeen && exit.exitCode !== 0 ? { oomKilled: true } : {}),
       });
       rt.log.info({ id: container.id, exitCode: exit.exitCode }, 'container exited');
+      rt.podEvents.container('CONTAINER_STOPPED_EVENT', container);
     }
     await rt.core.deleteTask(container.id);
     container.hasTask = false;
@@ -46,6 +47,7 @@ export async function sandboxExited(rt: Runtime, sandbox: Sandbox, exit: TaskExi
     if (sandbox.status.exitedAt === undefined) {
       await updateSandbox(rt, sandbox, { exitedAt: exit.exitedAt.toString() });
       rt.log.info({ id: sandbox.id }, 'pod sandbox exited');
+      rt.podEvents.sandbox('CONTAINER_STOPPED_EVENT', sandbox);
     }
     if (sandbox.hasTask) await rt.core.deleteTask(sandbox.id);
     sandbox.hasTask = false;

@@ -5,6 +5,7 @@ import type { Logger } from '#common/log.ts';
 import type { Image } from '#proto/runtime/v1/Image.ts';
 import type { ImageServiceHandlers } from '#proto/runtime/v1/ImageService.ts';
 import type { ImageSpec__Output } from '#proto/runtime/v1/ImageSpec.ts';
+import { inMessages } from '../stream-list.ts';
 import type { ImageService, ResolvedImage } from './image-service.ts';
 
 /** runtime.v1.ImageService. What isn't here answers UNIMPLEMENTED. */
@@ -13,6 +14,9 @@ export function imageService(images: ImageService, log: Logger): Service {
     serviceDefinition('runtime.v1.ImageService'),
     {
       listImages: ({ filter }) => ({ images: images.list(filter?.image?.image).map(toCri) }),
+      async *streamImages({ filter }) {
+        for (const list of inMessages(images.list(filter?.image?.image))) yield { images: list.map(toCri) };
+      },
       imageStatus({ image: spec, verbose }) {
         const image = images.find(nameIn(spec));
         return image === undefined ? {} : { image: toCri(image), info: verbose ? verboseInfo(image) : {} };

@@ -22,6 +22,11 @@ export class Index<T extends { readonly id: string }> {
     return [...this.#items.values()];
   }
 
+  /** The object of exactly this id. */
+  exact(id: string): T | undefined {
+    return this.#items.get(id);
+  }
+
   has(id: string): boolean {
     return this.#items.has(id);
   }
