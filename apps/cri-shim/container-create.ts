@@ -10,6 +10,7 @@ import { imageProcess } from './spec/image-process.ts';
 import { RootfsReader } from './spec/rootfs-reader.ts';
 import { stopSignalNumber } from './spec/stop-signal.ts';
 import { processUser } from './spec/user.ts';
+import { podIdMap, snapshotMapping } from './spec/user-namespace.ts';
 import { Container, containerName } from './store/container.ts';
 import type { Operation } from './store/names.ts';
 import { type ContainerMetadata, extensions, kindLabel, newContainerStatus, recordVersion } from './store/records.ts';
@@ -67,7 +68,11 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   operation.stage('preparing the root file system');
   undo.add('remove the root file system', () => rt.core.removeSnapshot(id));
   // A root for the garbage collector until the record, which then holds it too, is there.
-  const labels = { [snapshotLabel]: sandbox.id, 'containerd.io/gc.root': new Date().toISOString() };
+  const labels = {
+    [snapshotLabel]: sandbox.id,
+    'containerd.io/gc.root': new Date().toISOString(),
+    ...snapshotMapping(podIdMap(sandbox.metadata.config)),
+  };
   const rootfs = await rt.core.prepareSnapshot(id, image.chainId, labels);
 
   operation.stage('building the runtime spec');
@@ -78,6 +83,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     image: { name: image.name, process },
     user,
     host: rt.host,
+    features: await rt.handlers.features(sandbox.metadata.runtimeHandler),
     hostname: sandbox.metadata.config.hostname || hostname(),
     sandbox: { ...sandbox.metadata, pid: sandbox.pid },
     podMounts: rt.files.podMounts(sandbox.id, sandbox.sharing, security?.readonlyRootfs ?? false),

@@ -71,6 +71,17 @@ export class PodFiles {
     }
   }
 
+  /** Keeps the network namespace of a process. A failure is cleaned up by `removeNetns`. */
+  async pinNetns(id: string, pid: number): Promise<void> {
+    const path = this.netnsPath(id);
+    try {
+      await writeFile(path, '', { flag: 'wx', mode: 0o444 });
+      mount(`/proc/${pid}/ns/net`, path, '', MS.BIND, '');
+    } catch (error) {
+      throw BerthError.from(error, `pin network namespace ${path}`);
+    }
+  }
+
   removeNetns(id: string): void {
     try {
       netnsDelete(this.netnsPath(id));

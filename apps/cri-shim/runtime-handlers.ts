@@ -3,12 +3,14 @@ import { typeUrls } from '#common/typeurl.ts';
 import { encode } from '#common/wire/codec.ts';
 import type { CriConfig } from './config.ts';
 import type { CoreRuntime } from './core-client/types.ts';
+import { noFeatures, probeFeatures, type RuntimeFeatures } from './runtime-features.ts';
 import type { CgroupDriver } from './spec/cgroups.ts';
 
 /** The OCI runtimes that pods may choose from. */
 export class RuntimeHandlers {
   readonly #handlers: CriConfig['runtimes'];
   readonly #default: string;
+  readonly #features = new Map<string, Promise<RuntimeFeatures>>();
 
   constructor(config: Pick<CriConfig, 'runtimes' | 'defaultRuntime'>) {
     this.#handlers = { runc: { type: 'io.containerd.runc.v2', binary: '' }, ...config.runtimes };
@@ -30,15 +32,29 @@ export class RuntimeHandlers {
     );
   }
 
+  /** What a handler's OCI runtime can do, asked once. */
+  async features(handler: string): Promise<RuntimeFeatures> {
+    const { type, binary } = this.#handlers[this.resolve(handler)] ?? { type: '', binary: '' };
+    if (!usesOciRuntime(type)) return noFeatures;
+    const program = binary || 'runc';
+    const found = this.#features.get(program) ?? probeFeatures(program);
+    this.#features.set(program, found);
+    return await found;
+  }
+
   /** The shim and its options for a container whose cgroup is made by `driver`. */
   runtime(handler: string, driver: CgroupDriver): CoreRuntime {
     const { type, binary } = this.#handlers[this.resolve(handler)] ?? { type: '', binary: '' };
-    // Only runc's family of shims knows these options.
-    if (!/\.runc\.v\d+$/.test(type)) return { name: type };
+    if (!usesOciRuntime(type)) return { name: type };
     const options = { binaryName: binary, systemdCgroup: driver === 'systemd' };
     return {
       name: type,
       options: { type_url: typeUrls.runcOptions, value: Buffer.from(encode('containerd.runc.v1.Options', options)) },
     };
   }
+}
+
+/** Only runc's family of shims has an OCI runtime below it, and the options that name it. */
+function usesOciRuntime(type: string): boolean {
+  return /\.runc\.v\d+$/.test(type);
 }

@@ -11,6 +11,7 @@ import { imageProcess } from './spec/image-process.ts';
 import { podSharing } from './spec/namespaces.ts';
 import { sandboxSpec } from './spec/sandbox-spec.ts';
 import { processUser } from './spec/user.ts';
+import { podIdMap, snapshotMapping } from './spec/user-namespace.ts';
 import { updateSandbox } from './status-update.ts';
 import type { Operation } from './store/names.ts';
 import { extensions, kindLabel, newSandboxStatus, recordVersion, type SandboxMetadata } from './store/records.ts';
@@ -47,6 +48,13 @@ interface Wanted {
 async function createSandbox(rt: Runtime, { config, handler, name, operation }: Wanted): Promise<string> {
   const id = newId();
   const sharing = podSharing(config);
+  const userNamespace = podIdMap(config);
+  if (userNamespace !== undefined && !(await rt.handlers.features(handler)).userNamespaces) {
+    throw new BerthError(
+      'failed_precondition',
+      `runtime handler "${handler}" doesn't support user namespaces: choose one whose OCI runtime has id-mapped mounts`,
+    );
+  }
   operation.stage('checking network and image');
   if (!sharing.hostNetwork) await rt.network.ready();
   const image = await rt.images.ensureSandboxImage();
@@ -73,6 +81,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
     user,
     host: rt.host,
     netnsPath: metadata.netnsPath,
+    userNamespace,
     shmPath: rt.files.shmPath(id),
     resolvPath: rt.files.resolvPath(id),
   });
@@ -98,9 +107,9 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   undo.add("remove the pod's files", () => rt.files.remove(id));
   undo.add('remove the network namespace', () => rt.files.removeNetns(id));
   const [rootfs] = await allSettled([
-    rt.core.prepareSnapshot(id, image.chainId),
+    rt.core.prepareSnapshot(id, image.chainId, snapshotMapping(userNamespace)),
     rt.files.create(id, config, sharing),
-    sharing.hostNetwork ? undefined : rt.files.createNetns(id),
+    sharing.hostNetwork || userNamespace !== undefined ? undefined : rt.files.createNetns(id),
   ]);
 
   operation.stage('attaching to the network, creating the task');
@@ -110,9 +119,12 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   if (attachment !== undefined) {
     undo.add('detach from the network', () => rt.network.detach(attachment));
   }
+  const task = rt.core.createTask({ id, rootfs });
+  // The network namespace is there before the task, or made with the pod's user namespace by it.
+  const connected = userNamespace === undefined ? Promise.resolve() : task.then((made) => rt.files.pinNetns(id, made));
   const [result, pid] = await allSettled([
-    attachment === undefined ? undefined : rt.network.attach(attachment),
-    rt.core.createTask({ id, rootfs }),
+    attachment === undefined ? undefined : connected.then(() => rt.network.attach(attachment)),
+    task,
   ]);
 
   operation.stage('starting the task');
@@ -144,10 +156,6 @@ function checkedConfig(config: PodConfig | null): { config: PodConfig; metadata:
   }
   if (metadata.name === '' || metadata.namespace === '' || metadata.uid === '') {
     throw new BerthError('invalid_argument', "the pod's config.metadata must have a name, a namespace and a uid");
-  }
-  const userns = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
-  if (userns != null && userns.mode !== 'NODE') {
-    throw new BerthError('invalid_argument', `pod ${metadata.name}: user namespaces are not supported`);
   }
   if (config.hostname.length > 63 || /[^\w.-]/.test(config.hostname)) {
     throw new BerthError('invalid_argument', `pod ${metadata.name}: bad hostname ${JSON.stringify(config.hostname)}`);

@@ -19,13 +19,15 @@ export async function runtimeStatus(rt: Runtime, verbose: boolean): Promise<Stat
       ],
     },
     // The empty name stands for the default: the kubelet looks for the features of pods that name none there.
-    runtimeHandlers: ['', ...rt.handlers.names].map((name) => ({
-      name,
-      features: { recursiveReadOnlyMounts: false, userNamespaces: false },
-    })),
+    runtimeHandlers: await Promise.all(['', ...rt.handlers.names].map((name) => describeHandler(rt, name))),
     features: { supplementalGroupsPolicy: true },
     info: verbose ? await details(rt, networkProblem) : {},
   };
+}
+
+async function describeHandler(rt: Runtime, name: string) {
+  const { recursiveReadOnly, userNamespaces } = await rt.handlers.features(name);
+  return { name, features: { recursiveReadOnlyMounts: recursiveReadOnly, userNamespaces } };
 }
 
 function condition(type: string, reason: string, problem: string | undefined) {

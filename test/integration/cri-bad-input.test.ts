@@ -53,7 +53,7 @@ describe('RunPodSandbox', () => {
     [{ sysctls: { 'vm.overcommit_memory': '1' } }, 'vm.overcommit_memory'],
     [{ sysctls: { 'net.ipv4.ip_forward': '1\nkernel.x=1' } }, 'separator'],
     [{ cgroupParent: '/a/../../b' }, '/a/../../b'],
-    [{ securityContext: { namespaceOptions: { usernsOptions: { mode: 'POD' as const } } } }, 'user namespaces'],
+    [{ securityContext: { namespaceOptions: { usernsOptions: { mode: 'POD' as const } } } }, 'userns_options: uids'],
     [{ securityContext: { runAsGroup: { value: 5 } } }, 'run_as_group'],
     [{ securityContext: { runAsUser: { value: '4294967296' } } }, '4294967296'],
     [{ securityContext: { seccomp: { profileType: 'Localhost' as const, localhostRef: '/nope.json' } } }, '/nope.json'],

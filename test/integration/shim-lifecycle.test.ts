@@ -1,27 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { mount, umount } from '#common/native/index.ts';
 import { leakSnapshot } from '../support/leaks.ts';
 import { isAlive, readFifo, type Shim, ShimBed } from '../support/shim-bed.ts';
+import { suitCrun } from '../support/suit-crun.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const isRoot = process.getuid?.() === 0;
-
-/**
- * crun refuses a machine with cgroups v1 whose cgroup2 mount still has a controller. Mounting that controller's own
- * hierarchy takes it away from there; answers what undoes it.
- */
-function suitCrun(dir: string): () => void {
-  const unified = '/sys/fs/cgroup/unified/cgroup.controllers';
-  const left = existsSync(unified) ? readFileSync(unified, 'utf8').trim() : '';
-  if (left === '') return () => undefined;
-  const path = join(dir, 'hierarchy');
-  mkdirSync(path);
-  mount('cgroup', path, 'cgroup', 0, left.replaceAll(' ', ','));
-  return () => umount(path, 0);
-}
 
 function commandLines(): string[] {
   return execFileSync('ps', ['-eo', 'args='], { encoding: 'utf8' }).split('\n');

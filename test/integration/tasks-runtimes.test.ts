@@ -1,7 +1,6 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { mount, umount } from '#common/native/index.ts';
 import { packJson, typeUrls } from '#common/typeurl.ts';
 import { encode } from '#common/wire/codec.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
@@ -10,6 +9,7 @@ import { importImage } from '../support/client-route.ts';
 import { alive, createContainer, Output, processOf, removeContainer } from '../support/container.ts';
 import { expectNoLeaks, type LeakScope, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
 import { needsPeer, newerContainerd, type Peer } from '../support/peers.ts';
+import { suitCrun } from '../support/suit-crun.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 /** containerd's shim of Debian 12, which answers `start` with a bare address and serves task API version 2 only. */
@@ -28,20 +28,6 @@ beforeAll(async () => {
   clean = leakSnapshot(scope);
 });
 afterAll(() => restoreCgroups());
-
-/**
- * crun refuses a machine with cgroups v1 whose cgroup2 mount still has a controller; mounting that controller's own
- * hierarchy takes it away from there.
- */
-function suitCrun(dir: string): () => void {
-  const unified = '/sys/fs/cgroup/unified/cgroup.controllers';
-  const left = existsSync(unified) ? readFileSync(unified, 'utf8').trim() : '';
-  if (left === '') return () => undefined;
-  const path = join(dir, 'hierarchy');
-  mkdirSync(path);
-  mount('cgroup', path, 'cgroup', 0, left.replaceAll(' ', ','));
-  return () => umount(path, 0);
-}
 
 const patient = { waitForReady: true, timeoutMs: 30_000 };
 

@@ -1,6 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import type { ContainerConfig, PodConfig } from '../cri-types.ts';
+import type { RuntimeFeatures } from '../runtime-features.ts';
 import { containerAnnotations } from './annotations.ts';
 import { appArmorFor } from './apparmor.ts';
 import { containerCapabilities } from './capabilities.ts';
@@ -17,6 +18,7 @@ import { ociResources } from './resources.ts';
 import { ociVersion, runtimeDefault } from './sandbox-spec.ts';
 import { seccompFor } from './seccomp.ts';
 import type { ProcessUser } from './user.ts';
+import { checkContainerUsers, podIdMap } from './user-namespace.ts';
 
 export interface ContainerSpecRequest {
   readonly id: string;
@@ -24,6 +26,7 @@ export interface ContainerSpecRequest {
   readonly image: { readonly name: string; readonly process: ImageProcess };
   readonly user: ProcessUser;
   readonly host: HostFacts;
+  readonly features: RuntimeFeatures;
   readonly hostname: string;
   readonly sandbox: {
     readonly id: string;
@@ -66,7 +69,10 @@ export async function containerSpec(
   const cgroupNamespace = host.unifiedCgroups && !privileged;
   const base = [...defaultMounts(), cgroupMount(privileged)];
   if (privileged) for (const mount of base) if (mount.type === 'sysfs') mount.options = writable(mount.options ?? []);
-  const { mounts, rootfsPropagation } = await containerMounts(base, config.mounts, request.podMounts);
+  const userNamespace = podIdMap(sandbox.config);
+  checkContainerUsers(security?.namespaceOptions ?? null, userNamespace);
+  const support = { features: request.features, userNamespace };
+  const { mounts, rootfsPropagation } = await containerMounts(base, config.mounts, request.podMounts, support);
   const { devices, rules } = await requestedDevices(config.devices);
   const deviceRules: DeviceRule[] = [{ allow: false, access: 'rwm' }, ...rules];
   if (privileged) {
@@ -107,8 +113,10 @@ export async function containerSpec(
         sandboxPid: sandbox.pid,
         options: security?.namespaceOptions ?? null,
         cgroup: cgroupNamespace,
+        ownUsers: userNamespace !== undefined,
         ...(request.targetPid === undefined ? {} : { targetPid: request.targetPid }),
       }),
+      ...userNamespace,
       maskedPaths: privileged ? [] : [...(security === null ? maskedPaths : security.maskedPaths)],
       readonlyPaths: privileged ? [] : [...(security === null ? readonlyPaths : security.readonlyPaths)],
       resources: {
@@ -128,8 +136,6 @@ export async function containerSpec(
 
 /** Wishes that would otherwise be dropped in silence. */
 function rejectUnsupported(config: ContainerConfig): void {
-  const userns = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
-  if (userns?.mode === 'POD') throw new BerthError('invalid_argument', 'user namespaces are not supported');
   const devices = config.CDIDevices ?? [];
   if (devices.length > 0) {
     throw new BerthError('invalid_argument', `CDI device ${devices[0]?.name} is asked for, but CDI is not supported`);

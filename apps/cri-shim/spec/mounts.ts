@@ -5,7 +5,9 @@ import { makeDirectories } from '#common/make-directories.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { SpecMount } from '#common/oci/runtime-spec.ts';
 import type { CriMount } from '../cri-types.ts';
+import type { RuntimeFeatures } from '../runtime-features.ts';
 import { type MountInfo, mountOf, readMountInfo } from './mountinfo.ts';
+import { type IdMap, idMap } from './user-namespace.ts';
 
 /** A bind mount that the runtime adds for the pod: /etc/hosts and its like. */
 export interface PodMount {
@@ -45,6 +47,12 @@ export function cgroupMount(writable: boolean): SpecMount {
   };
 }
 
+export interface MountSupport {
+  readonly features: RuntimeFeatures;
+  /** The pod's ids, when it has a user namespace of its own. */
+  readonly userNamespace?: IdMap | undefined;
+}
+
 export interface MountResult {
   readonly mounts: SpecMount[];
   /** What the container's root must be for a mount to propagate. */
@@ -61,6 +69,7 @@ export async function containerMounts(
   base: readonly SpecMount[],
   own: readonly CriMount[],
   extra: readonly PodMount[],
+  { features, userNamespace }: MountSupport,
   hostMounts: () => readonly MountInfo[] = readMountInfo,
 ): Promise<MountResult> {
   const ownPaths = new Set(own.map(({ containerPath }) => cleanPath(containerPath)));
@@ -78,27 +87,34 @@ export async function containerMounts(
   for (const bind of binds) {
     const source = await hostSource(bind.hostPath);
     const propagation = 'propagation' in bind ? bind.propagation : 'PROPAGATION_PRIVATE';
-    const options = ['rbind', propagationOption(source, propagation, hostMounts), ...accessOptions(bind)];
+    const options = ['rbind', propagationOption(source, propagation, hostMounts), ...accessOptions(bind, features)];
     if (propagation === 'PROPAGATION_BIDIRECTIONAL') rootfsPropagation = 'rshared';
     if (propagation === 'PROPAGATION_HOST_TO_CONTAINER') rootfsPropagation ??= 'rslave';
-    mounts.push({ destination: bind.containerPath, type: 'bind', source, options });
+    const mapping = mountMapping(bind, userNamespace);
+    mounts.push({ destination: bind.containerPath, type: 'bind', source, options, ...mapping });
   }
   return rootfsPropagation === undefined ? { mounts } : { mounts, rootfsPropagation };
 }
 
-function accessOptions(bind: CriMount | PodMount): string[] {
-  const recursive = 'recursiveReadOnly' in bind && bind.recursiveReadOnly;
-  if ('image' in bind && bind.image !== null) {
-    throw new BerthError('invalid_argument', `mount ${bind.containerPath}: image volumes are not supported`);
-  }
-  if ('uidMappings' in bind && (bind.uidMappings.length > 0 || bind.gidMappings.length > 0)) {
-    throw new BerthError('invalid_argument', `mount ${bind.containerPath}: id-mapped mounts are not supported`);
-  }
-  if (!recursive) return [bind.readonly ? 'ro' : 'rw'];
-  // StatusResponse announces no recursive_read_only_mounts, so that the kubelet doesn't ask for them.
+function accessOptions(bind: CriMount | PodMount, features: RuntimeFeatures): string[] {
+  const refuse = (why: string) => new BerthError('invalid_argument', `mount ${bind.containerPath}: ${why}`);
+  if ('image' in bind && bind.image !== null) throw refuse('image volumes are not supported');
+  if (!('recursiveReadOnly' in bind && bind.recursiveReadOnly)) return [bind.readonly ? 'ro' : 'rw'];
+  // The rules of CRI's Mount.recursive_read_only.
+  if (!bind.readonly) throw refuse('recursive_read_only needs readonly');
+  if (bind.propagation !== 'PROPAGATION_PRIVATE') throw refuse('recursive_read_only needs private propagation');
+  if (!features.recursiveReadOnly) throw refuse("the runtime handler doesn't support recursive read-only mounts");
+  return ['rro'];
+}
+
+/** The ids that a mount shows: as the pod asks for it; the pod's own files belong to its root. */
+function mountMapping(bind: CriMount | PodMount, userNamespace: IdMap | undefined): Partial<IdMap> {
+  if (!('uidMappings' in bind)) return bind.containerPath === '/dev/shm' ? {} : { ...userNamespace };
+  if (bind.uidMappings.length + bind.gidMappings.length === 0) return {};
+  if (userNamespace !== undefined) return { ...idMap(bind, `mount ${bind.containerPath}`) };
   throw new BerthError(
     'invalid_argument',
-    `mount ${bind.containerPath}: the runtime handler doesn't support recursive read-only mounts`,
+    `mount ${bind.containerPath}: uid_mappings and gid_mappings need a pod with a user namespace of its own`,
   );
 }
 

@@ -20,11 +20,15 @@ export function podSharing(config: PodConfig): PodSharing {
 }
 
 /** Namespaces of the pause container, which holds the pod's. On the host's network the pod has its host name too. */
-export function sandboxNamespaces(sharing: PodSharing, netnsPath: string): Namespaces {
+export function sandboxNamespaces(sharing: PodSharing, netnsPath: string, ownUsers: boolean): Namespaces {
   const namespaces: Namespaces = [{ type: 'mount' }];
+  if (ownUsers) namespaces.push({ type: 'user' });
   if (!sharing.hostPid) namespaces.push({ type: 'pid' });
   if (!sharing.hostIpc) namespaces.push({ type: 'ipc' });
-  if (!sharing.hostNetwork) namespaces.push({ type: 'network', path: netnsPath }, { type: 'uts' });
+  if (!sharing.hostNetwork) {
+    // A network namespace belongs to the user namespace that it was made in: then the OCI runtime makes both.
+    namespaces.push(ownUsers ? { type: 'network' } : { type: 'network', path: netnsPath }, { type: 'uts' });
+  }
   return namespaces;
 }
 
@@ -37,12 +41,15 @@ export interface ContainerNamespaceRequest {
   /** Process id of the container whose PID namespace is shared, for mode TARGET. */
   readonly targetPid?: number;
   readonly cgroup: boolean;
+  /** The pod has a user namespace of its own. */
+  readonly ownUsers: boolean;
 }
 
 /** Namespaces of a container: the pod's network, IPC and host name; processes as the container asks. */
 export function containerNamespaces(request: ContainerNamespaceRequest): Namespaces {
   const { sharing, sandboxPid } = request;
   const namespaces: Namespaces = [{ type: 'mount' }];
+  if (request.ownUsers) namespaces.push({ type: 'user', path: `/proc/${sandboxPid}/ns/user` });
   if (!sharing.hostNetwork) {
     namespaces.push({ type: 'network', path: request.netnsPath }, { type: 'uts', path: `/proc/${sandboxPid}/ns/uts` });
   }

@@ -12,6 +12,7 @@ import { maskedPaths, readonlyPaths } from './protected-paths.ts';
 import { seccompFor } from './seccomp.ts';
 import { checkSysctls } from './sysctls.ts';
 import type { ProcessUser } from './user.ts';
+import type { IdMap } from './user-namespace.ts';
 
 /** runc 1.1 and crun 1.8 take it; newer versions are refused by crun 1.8. */
 export const ociVersion = '1.0.2';
@@ -28,16 +29,18 @@ export interface SandboxSpecRequest {
   readonly user: ProcessUser;
   readonly host: HostFacts;
   readonly netnsPath: string;
+  readonly userNamespace?: IdMap | undefined;
   /** Directory of the pod's /dev/shm on the host. */
   readonly shmPath: string;
   readonly resolvPath: string;
 }
 
 /** Settings that let unprivileged processes use low ports and ping, which no one but the pod can notice. */
-const networkSysctls = {
-  'net.ipv4.ip_unprivileged_port_start': '0',
-  'net.ipv4.ping_group_range': '0 2147483647',
-};
+function networkSysctls(ownUsers: boolean): Record<string, string> {
+  const ports = { 'net.ipv4.ip_unprivileged_port_start': '0' };
+  // The kernel refuses groups that a user namespace doesn't have.
+  return ownUsers ? ports : { ...ports, 'net.ipv4.ping_group_range': '0 2147483647' };
+}
 
 /**
  * The OCI runtime spec of a pod's pause container.
@@ -45,7 +48,8 @@ const networkSysctls = {
  * @throws invalid_argument for bad sysctls, cgroup parent, or a seccomp profile that can't be read.
  */
 export function sandboxSpec(request: SandboxSpecRequest): { spec: RuntimeSpec; placement: CgroupPlacement } {
-  const { id, config, image, host } = request;
+  const { id, config, image, host, userNamespace } = request;
+  const ownUsers = userNamespace !== undefined;
   const sharing = podSharing(config);
   const placement = cgroupPlacement(config.linux?.cgroupParent ?? '', id, host.systemd);
   const security = config.linux?.securityContext ?? null;
@@ -77,11 +81,12 @@ export function sandboxSpec(request: SandboxSpecRequest): { spec: RuntimeSpec; p
     annotations: sandboxAnnotations({ sandboxId: id, config }, image.reference),
     linux: {
       cgroupsPath: placement.cgroupsPath,
-      namespaces: sandboxNamespaces(sharing, request.netnsPath),
+      namespaces: sandboxNamespaces(sharing, request.netnsPath, ownUsers),
+      ...userNamespace,
       maskedPaths: [...maskedPaths],
       readonlyPaths: [...readonlyPaths],
       resources: { devices: [{ allow: false, access: 'rwm' }], cpu: { shares: sandboxCpuShares } },
-      sysctl: sharing.hostNetwork ? sysctls : { ...networkSysctls, ...sysctls },
+      sysctl: sharing.hostNetwork ? sysctls : { ...networkSysctls(ownUsers), ...sysctls },
       ...(seccomp === undefined ? {} : { seccomp }),
     },
   };

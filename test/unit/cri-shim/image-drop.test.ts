@@ -7,6 +7,7 @@ import { imageDropService } from '#common/image-drop.ts';
 import { createLogger } from '#common/log.ts';
 import { ImageDrop } from '../../../apps/cri-shim/images/image-drop.ts';
 import type { Runtime } from '../../../apps/cri-shim/runtime.ts';
+import { noFeatures } from '../../../apps/cri-shim/runtime-features.ts';
 import { runtimeStatus } from '../../../apps/cri-shim/status.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
@@ -36,7 +37,7 @@ async function readiness(imageDrop: ImageDrop) {
     imageDrop,
     core: { version: async () => '2' },
     network: { unready: async () => undefined },
-    handlers: { names: [] },
+    handlers: { names: [], features: async () => noFeatures },
   };
   const { status } = await runtimeStatus(runtime as unknown as Runtime, false);
   return status?.conditions?.find(({ type }) => type === 'RuntimeReady');

@@ -21,6 +21,7 @@ const host: HostFacts = {
   appArmor: false,
 };
 const image = { name: 'img', process: imageProcess({ config: { Entrypoint: ['/app'], WorkingDir: '/srv' } }) };
+const support = { features: { recursiveReadOnly: true, userNamespaces: true } };
 const user = { uid: 5, gid: 6, additionalGids: [6] };
 
 function pod(fields: Partial<PodConfig> = {}): PodConfig {
@@ -116,6 +117,7 @@ function build(config: ContainerConfig, request: Partial<ContainerSpecRequest> =
     image,
     user,
     host,
+    features: support.features,
     hostname: 'pod-host',
     sandbox: { id: 'sb1', config: podConfig, pid: 77, netnsPath: '/run/netns/sb1' },
     podMounts: [],
@@ -323,32 +325,49 @@ describe('mounts', () => {
   it('of the pod replace the runtime’s, with parents before what lies in them', async () => {
     const extra = [{ containerPath: '/etc/hosts', hostPath: dir, readonly: true }];
     const own = [cri('/a/b/c'), cri('/a'), cri('/etc/hosts/', { readonly: true }), cri('/dev')];
-    const { mounts } = await containerMounts(base, own as never, extra);
+    const { mounts } = await containerMounts(base, own as never, extra, support);
     expect(mounts.map(({ destination }) => destination)).toEqual(['/proc', '/a', '/dev', '/etc/hosts/', '/a/b/c']);
     expect(mounts.at(-2)?.options).toEqual(['rbind', 'rprivate', 'ro']);
   });
 
   it('follow links on the host, and make what is missing', async () => {
     symlinkSync(dir, join(dir, 'link'));
-    const { mounts } = await containerMounts([], [cri('/x', { hostPath: join(dir, 'link') })] as never, []);
+    const { mounts } = await containerMounts([], [cri('/x', { hostPath: join(dir, 'link') })] as never, [], support);
     expect(mounts[0]?.source).toBe(dir);
     const missing = join(dir, 'new', 'dir');
-    const made = await containerMounts([], [cri('/x', { hostPath: missing })] as never, []);
+    const made = await containerMounts([], [cri('/x', { hostPath: missing })] as never, [], support);
     expect(made.mounts[0]?.source).toBe(missing);
+  });
+
+  it('are read-only with all below them where the pod asks for that and the runtime can', async () => {
+    const recursive = (fields: object) => [cri('/x', { readonly: true, recursiveReadOnly: true, ...fields })] as never;
+    const { mounts } = await containerMounts([], recursive({}), [], support);
+    expect(mounts[0]?.options).toEqual(['rbind', 'rprivate', 'rro']);
+    const none = { features: { recursiveReadOnly: false, userNamespaces: false } };
+    for (const [own, facts, word] of [
+      [recursive({ readonly: false }), support, 'needs readonly'],
+      [recursive({ propagation: 'PROPAGATION_HOST_TO_CONTAINER' }), support, 'private propagation'],
+      [recursive({}), none, "doesn't support"],
+    ] as const) {
+      const refused = containerMounts([], own, [], facts, () =>
+        parseMountInfo('1 0 0:1 / / rw shared:1 - ext4 /dev/x rw\n'),
+      );
+      await expect(refused).rejects.toMatchObject({ code: 'invalid_argument', message: expect.stringContaining(word) });
+    }
   });
 
   it('propagate as far as the host’s mount does', async () => {
     const info = (optional: string) => () => parseMountInfo(`1 0 0:1 / / rw ${optional}- ext4 /dev/x rw\n`);
     const both = cri('/x', { propagation: 'PROPAGATION_BIDIRECTIONAL' });
     const down = cri('/x', { propagation: 'PROPAGATION_HOST_TO_CONTAINER' });
-    const shared = await containerMounts([], [down, both] as never, [], info('shared:1 '));
+    const shared = await containerMounts([], [down, both] as never, [], support, info('shared:1 '));
     expect(shared).toMatchObject({
       rootfsPropagation: 'rshared',
       mounts: [{ options: ['rbind', 'rslave', 'rw'] }, {}],
     });
-    const slave = await containerMounts([], [down] as never, [], info('master:1 '));
+    const slave = await containerMounts([], [down] as never, [], support, info('master:1 '));
     expect(slave.rootfsPropagation).toBe('rslave');
-    await expect(containerMounts([], [both] as never, [], info('master:1 '))).rejects.toMatchObject({
+    await expect(containerMounts([], [both] as never, [], support, info('master:1 '))).rejects.toMatchObject({
       code: 'failed_precondition',
       message: expect.stringContaining('--make-rshared'),
     });

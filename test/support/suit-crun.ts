@@ -1,0 +1,20 @@
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { mount, umount } from '#common/native/index.ts';
+
+/**
+ * crun refuses a machine with cgroups v1 whose cgroup2 mount still has a controller. Mounting that controller's own
+ * hierarchy takes it away from there; answers what undoes it. A hierarchy that another test mounted is mounted once
+ * more, so that it stays when that one is done.
+ */
+export function suitCrun(dir: string): () => void {
+  const unified = '/sys/fs/cgroup/unified/cgroup.controllers';
+  if (!existsSync(unified)) return () => undefined;
+  const left = readFileSync(unified, 'utf8').trim();
+  const known = /^hugetlb\s/m.test(readFileSync('/proc/cgroups', 'utf8'));
+  if (left === '' && !known) return () => undefined;
+  const path = join(dir, 'hierarchy');
+  mkdirSync(path);
+  mount('cgroup', path, 'cgroup', 0, left === '' ? 'hugetlb' : left.replaceAll(' ', ','));
+  return () => umount(path, 0);
+}
