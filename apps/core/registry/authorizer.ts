@@ -53,10 +53,12 @@ export class Authorizer {
   }
 
   /**
-   * Takes note of a 401. Answers whether the request is worth another try, with a token made anew.
+   * Takes note of a 401. Answers whether the request is worth another try: with a token made anew, or with the one that
+   * another request has fetched since this one was sent.
+   * @param sent the Authorization header that was refused.
    * @throws what the token server answered.
    */
-  async refused(response: HttpResponse, scope: string): Promise<boolean> {
+  async refused(response: HttpResponse, scope: string, sent: string | undefined): Promise<boolean> {
     const values = response.headers['www-authenticate'];
     const challenges = parseChallenges(values === undefined ? [] : [values].flat());
     const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm'));
@@ -64,7 +66,12 @@ export class Authorizer {
     if (challenge === undefined) return false;
     this.#challenges.set(scope, challenge);
     this.#latest = challenge;
-    this.#tokens.delete(tokenKey(challenge, scope));
+    const key = tokenKey(challenge, scope);
+    const known = this.#tokens.get(key);
+    const token = await known?.catch(() => undefined);
+    if (known === this.#tokens.get(key) && (token === undefined || sent === `Bearer ${token.value}`)) {
+      this.#tokens.delete(key);
+    }
     this.#credentials ??= this.#ask(values === undefined ? [] : [values].flat());
     const credentials = await this.#credentials;
     return bearer !== undefined || credentials !== undefined;

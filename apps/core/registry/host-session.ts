@@ -56,23 +56,26 @@ export class HostSession implements Disposable {
    */
   async request(request: HostRequest): Promise<HttpResponse> {
     for (let round = 0; ; round++) {
-      const response = await this.#send(request);
+      const { response, authorization } = await this.#send(request);
       if (request.expected?.includes(response.status)) return response;
       if (response.status !== 401) return this.#checked(response);
-      if (round === MAX_AUTH_ROUNDS || !(await this.#authorizer.refused(response, request.scope))) {
+      if (round === MAX_AUTH_ROUNDS || !(await this.#authorizer.refused(response, request.scope, authorization))) {
         throw new BerthError('unauthenticated', await this.#message('unauthorized', response));
       }
       await drain(response);
     }
   }
 
-  async #send(request: HostRequest): Promise<HttpResponse> {
+  /** Answers also what the host was told of who we are. */
+  async #send(request: HostRequest): Promise<{ response: HttpResponse; authorization: string | undefined }> {
     const { signal } = request;
     const { timeouts } = this.host;
     let url = this.#url(request);
+    let authorization: string | undefined;
     for (let redirects = 0; ; redirects++) {
       const home = url.origin === this.host.base.origin;
-      const headers = { ...request.headers, ...(home ? await this.#identity(request) : {}) };
+      if (home) authorization = await this.#authorizer.authorization(request.scope, signal);
+      const headers = { ...request.headers, ...(home ? this.#identity(authorization) : {}) };
       const connections = home ? this.#connections : this.#foreign;
       const { method } = request;
       const response = await connections.request(url, { method, headers, body: request.body?.(), signal, timeouts });
@@ -85,7 +88,7 @@ export class HostSession implements Disposable {
             await this.#message('the storage behind the registry refused', response),
           );
         }
-        return response;
+        return { response, authorization };
       }
       await drain(response);
       if (redirects === MAX_REDIRECTS) throw new BerthError('unavailable', `${this.name} redirects without end`);
@@ -94,8 +97,7 @@ export class HostSession implements Disposable {
   }
 
   /** Headers that say who we are. */
-  async #identity({ scope, signal }: HostRequest): Promise<Record<string, string | string[]>> {
-    const authorization = await this.#authorizer.authorization(scope, signal);
+  #identity(authorization: string | undefined): Record<string, string | string[]> {
     return { ...this.host.headers, ...(authorization === undefined ? {} : { authorization }) };
   }
 

@@ -214,6 +214,19 @@ describe('RegistryClient', () => {
       expect(tokens).toBe(3);
     });
 
+    it('fetches one other token for all requests that were refused together', async () => {
+      using client = await open();
+      await client.resolve(signal);
+      const accept = `Bearer token-${++tokens + 1}`;
+      registry.intercept = (request, response) => {
+        if (request.headers.authorization === accept) return false;
+        const challenge = `Bearer realm="http://${other.host}/token",service="reg",scope="repository:test/image:pull"`;
+        return Boolean(response.writeHead(401, { 'www-authenticate': challenge }).end());
+      };
+      await Promise.all(Array.from({ length: 8 }, () => client.resolve(signal)));
+      expect(tokens).toBe(3);
+    });
+
     it('sends a password to the token server only, and a refresh token by POST', async () => {
       await resolve({ credentials: password('user', 'secret') });
       expect(other.seen[0]).toMatchObject({ method: 'GET', headers: { authorization: basic('user', 'secret') } });
