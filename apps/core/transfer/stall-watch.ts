@@ -12,6 +12,7 @@ export class StallWatch implements Disposable {
   #bytes = 0;
   #since = 0;
   #timer: NodeJS.Timeout | undefined;
+  #lastLook: NodeJS.Immediate | undefined;
 
   constructor(host: string, limitMs: number, onStall: (reason: BerthError) => void) {
     this.#host = host;
@@ -22,12 +23,18 @@ export class StallWatch implements Disposable {
   /** Waiting begins. */
   wait(): void {
     this.#since = performance.now();
-    this.#timer = setTimeout(() => this.#stalled(), Math.max(0, this.#limitMs - this.#waitedMs));
+    this.#timer = setTimeout(
+      () => {
+        // A daemon that was busy itself may have bytes waiting: they are looked at first.
+        this.#lastLook = setImmediate(() => this.#stalled());
+      },
+      Math.max(0, this.#limitMs - this.#waitedMs),
+    );
   }
 
   /** Waiting is over, with so many bytes. */
   got(bytes: number): void {
-    clearTimeout(this.#timer);
+    this.#rest();
     this.#waitedMs += performance.now() - this.#since;
     this.#bytes += bytes;
     if (this.#bytes < LEAST_BYTES) return;
@@ -36,7 +43,12 @@ export class StallWatch implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#rest();
+  }
+
+  #rest(): void {
     clearTimeout(this.#timer);
+    clearImmediate(this.#lastLook);
   }
 
   #stalled(): void {
