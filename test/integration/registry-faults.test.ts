@@ -153,6 +153,10 @@ describe('large layers', () => {
     const callers = [new AbortController(), new AbortController()];
     const pulls = callers.map(({ signal }) => failure(pull(suite.clients, reference, { unpack: false, signal })));
     await waitFor('requests that are held', () => open > 0);
+    await waitFor('the first bytes to be written', async () => {
+      const { statuses } = await suite.clients.content.listStatuses({});
+      return statuses.some(({ ref, offset }) => ref.includes(digest) && Number(offset) >= 2 * MiB);
+    });
     callers[0]?.abort();
     expect(await pulls[0]).toMatchObject({ code: 'canceled' });
     await waitFor('the other caller’s requests', () => open > 0);
@@ -171,20 +175,22 @@ describe('large layers', () => {
 describe('a registry', () => {
   it('whose tokens expire in the middle is asked with new ones', async () => {
     const many = image(...Array.from({ length: 12 }, (_, index) => 1000 + index), 12 * MiB);
-    let [token, uses] = [0, 0];
-    storage.intercept = (_request, response) =>
-      Boolean(response.end(JSON.stringify({ token: `t${++token}`, expires_in: 3600 })));
+    // Each token is good for five requests only, whatever its server promises.
+    const left = new Map<string, number>();
+    storage.intercept = (_request, response) => {
+      const token = `t${left.size}`;
+      left.set(`Bearer ${token}`, 5);
+      return Boolean(response.end(JSON.stringify({ token, expires_in: 3600 })));
+    };
     registry.intercept = ({ headers }, response) => {
-      if (token > 0 && headers.authorization === `Bearer t${token}`) {
-        // Each token is good for three requests only, whatever its server promised.
-        if (++uses < 3) return false;
-        uses = 0;
-        token++;
+      const token = headers.authorization ?? '';
+      const uses = left.get(token) ?? 0;
+      if (uses > 0) {
+        left.set(token, uses - 1);
         return false;
       }
       const challenge = `Bearer realm="http://${storage.host}/token",service="s",scope="repository:test/image:pull"`;
-      response.writeHead(401, { 'www-authenticate': challenge }).end();
-      return true;
+      return Boolean(response.writeHead(401, { 'www-authenticate': challenge }).end());
     };
     await using credentials = await serveCredentials(suite.clients, 'me', 'secret');
     await fetchImage(registry.add(many), { authStream: credentials.id });
@@ -362,7 +368,7 @@ describe('a daemon with deadlines', () => {
   }
 
   it('leaves a mirror that trickles for the next host, and doesn’t keep what it sent', async () => {
-    await using started = await daemon('stall_timeout = "1s"');
+    await using started = await daemon('stall_timeout = "2s"');
     using clients = started.berthd.clients('faults');
     const small = image(firstSize);
     registry.add(small);
