@@ -32,6 +32,8 @@ export const labelKeys = {
   gcRefSnapshot: 'containerd.io/gc.ref.snapshot',
   /** The named image keeps this object, which is no root by itself. */
   gcBackReferenceImage: 'containerd.io/gc.bref.image',
+  /** Followed by `.<snapshotter>`: the named snapshot keeps this object. */
+  gcBackReferenceSnapshot: 'containerd.io/gc.bref.snapshot',
   /** Any value: the collector keeps the object. */
   gcRoot: 'containerd.io/gc.root',
   /** RFC 3339 time after which a lease, or an image, no longer counts. */

@@ -15,7 +15,6 @@ import { DropDirectory } from './drop/drop-directory.ts';
 import { DroppedImages } from './drop/dropped-images.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventsService } from './events/service.ts';
-import { storeService } from './explain/service.ts';
 import { imagesService } from './images/service.ts';
 import { pluginsOf } from './introspection/plugins.ts';
 import { rootUuid } from './introspection/root-uuid.ts';
@@ -38,6 +37,7 @@ import { openStores, type Stores } from './stores.ts';
 import { tasksService } from './tasks/service.ts';
 import { openTasks, type Tasks, tasksDirOf } from './tasks/tasks.ts';
 import { openTransfers, type Transfers } from './transfer/transfers.ts';
+import { storeService } from './upkeep/service.ts';
 import { versionService } from './version/service.ts';
 
 /** How long running calls may take to end when the daemon stops. */
@@ -188,6 +188,6 @@ function services(
     sandboxControllerService({ sandboxes: tasks.sandboxes, records: sandboxes, events, log }),
     ...transfers.services,
     eventsService(events, log),
-    storeService(db, root, log),
+    storeService({ db, root, verification: { ...stores, ...transfers.verification }, log }),
   ];
 }

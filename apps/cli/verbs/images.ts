@@ -77,8 +77,11 @@ export function imageVerbs(program: Command, act: Act): void {
 
   group
     .command('verify [images...]')
-    .description('read all blobs again, of images or of the namespace, and name those that are damaged or missing')
-    .action((images: string[]) => act((session) => verifyImages(session, images)));
+    .description('read all blobs and unpacked layers again, of images or of the namespace, and name what is damaged')
+    .option('--repair', 'fetch damaged blobs and unpack damaged snapshots again; containers that run are left alone')
+    .action((images: string[], { repair = false }: { repair?: boolean }) =>
+      act((session) => verifyImages(session, images, repair)),
+    );
 
   group
     .command('mount <image> <directory>')

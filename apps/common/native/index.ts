@@ -61,6 +61,8 @@ export interface Native {
   folders(path: string): string[];
   mkdir(path: string, mode: number): void;
   rename(from: string, to: string): void;
+  /** Lets two names on one file system change what they stand for, in one step (renameat2(2), RENAME_EXCHANGE). */
+  exchange(one: string, other: string): void;
   unlink(path: string): void;
   rmdir(path: string): void;
 
@@ -230,6 +232,7 @@ export const {
   folders,
   mkdir,
   rename,
+  exchange,
   unlink,
   rmdir,
   fchown,

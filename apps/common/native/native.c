@@ -446,6 +446,14 @@ static napi_value n_rename(napi_env env, napi_callback_info info) {
   return done(env, rename(from, to), "rename", from);
 }
 
+/** Lets two names change what they stand for, in one step. */
+static napi_value n_exchange(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(one, 0);
+  STRING(other, 1);
+  return done(env, renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE), "renameat2", one);
+}
+
 static napi_value n_unlink(napi_env env, napi_callback_info info) {
   ARGS(1);
   STRING(path, 0);
@@ -1298,6 +1306,7 @@ static const struct {
     {"folders", n_folders},
     {"mkdir", n_mkdir},
     {"rename", n_rename},
+    {"exchange", n_exchange},
     {"unlink", n_unlink},
     {"rmdir", n_rmdir},
     {"fchown", n_fchown},

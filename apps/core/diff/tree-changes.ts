@@ -75,15 +75,15 @@ function isSame(
   return !upper.isFile() || upper.mtimeNs % nsPerSecond !== 0n || sameData(lowerPath, upperPath);
 }
 
-function sameXattrs({ carried: a }: FileXattrs, { carried: b }: FileXattrs): boolean {
+export function sameXattrs({ carried: a }: FileXattrs, { carried: b }: FileXattrs): boolean {
   return a.length === b.length && a.every(([name, value], i) => name === b[i]?.[0] && value.equals(b[i][1]));
 }
 
-function linkTarget(path: string): Buffer {
+export function linkTarget(path: string): Buffer {
   return fs.readlinkSync(fsPath(path), { encoding: 'buffer' });
 }
 
-function sameData(lowerPath: string, upperPath: string): boolean {
+export function sameData(lowerPath: string, upperPath: string): boolean {
   const fds = [lowerPath, upperPath].map((path) => openFile(path));
   try {
     const [a, b] = [Buffer.allocUnsafe(PIECE), Buffer.allocUnsafe(PIECE)];

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { type Labels, labelKeys } from '#common/labels.ts';
+import { exchange } from '#common/native/index.ts';
 import type { EventPublisher } from '../events/events.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
@@ -178,6 +179,25 @@ export class DirectorySnapshotter implements Snapshotter {
 
   async cleanup(): Promise<void> {
     await this.#directories.sweep(this.#rows.ids());
+  }
+
+  /** The directory with what a snapshot itself holds. @throws not_found */
+  filesPath(ns: string, key: string): string {
+    return filesOf(this.#directories.pathOf(this.#rows.require(ns, key).id));
+  }
+
+  /**
+   * Puts the files of the active snapshot `fresh` in the place of those of the committed `key`, in one step: mounts made
+   * from here on show them. Those there are already go on with the old files, which `fresh` has now: it is kept until the
+   * last snapshot on top of `key` that there is now is removed. Answers whether there is one; if not, nobody needs it.
+   * @throws not_found
+   */
+  replaceFiles(ns: string, key: string, fresh: string): boolean {
+    const users = this.#rows.usersOf(this.#rows.require(ns, key).id);
+    const references = users.map((user, at) => [`${labelKeys.gcBackReferenceSnapshot}.${this.name}/${at}`, user]);
+    if (references.length > 0) this.update(ns, fresh, Object.fromEntries(references));
+    exchange(this.filesPath(ns, key), this.filesPath(ns, fresh));
+    return users.length > 0;
   }
 
   /** Ends the deleting in the background; the next start goes on with what is left. */

@@ -92,6 +92,20 @@ export class SnapshotRows {
       .map((row) => row.id);
   }
 
+  /** Names of the active snapshots and views above. */
+  usersOf(id: number): string[] {
+    return this.#db
+      .all<{ name: string }>(
+        `WITH RECURSIVE above (id) AS (
+           SELECT id FROM snapshots WHERE parent = ?
+           UNION ALL
+           SELECT s.id FROM snapshots s JOIN above a ON s.parent = a.id
+         ) SELECT name FROM snapshots JOIN above USING (id) WHERE kind != 'committed' ORDER BY name`,
+        id,
+      )
+      .map((row) => row.name);
+  }
+
   hasChildren(id: number): boolean {
     return this.#db.get('SELECT 1 FROM snapshots WHERE parent = ? LIMIT 1', id) !== undefined;
   }

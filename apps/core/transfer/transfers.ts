@@ -9,6 +9,7 @@ import type { ImageStore } from '../images/store.ts';
 import type { LeaseStore, WithLease } from '../leases/store.ts';
 import type { Database } from '../metadata/database.ts';
 import { hostPlatform } from '../registry/platform.ts';
+import type { RegistryClientOptions } from '../registry/registry-client.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import type { Snapshotters } from '../snapshots/snapshotters.ts';
 import { streamingService } from '../streaming/service.ts';
@@ -47,6 +48,13 @@ export interface FileImport {
 export interface Transfers extends Disposable {
   readonly services: readonly Service[];
   readonly metrics: TransferMetrics;
+  /** What verifying and repairing images takes. */
+  readonly verification: {
+    readonly applier: LayerApplier;
+    readonly fetcher: BlobFetcher;
+    readonly withLease: WithLease;
+    readonly registry: RegistryClientOptions;
+  };
   /** Imports and unpacks what an archive has for this machine, under the archive's names, which it answers. */
   importFile(request: FileImport): Promise<readonly string[]>;
 }
@@ -89,6 +97,12 @@ export function openTransfers(parts: TransfersParts): Transfers {
   };
   return {
     metrics,
+    verification: {
+      applier,
+      fetcher,
+      withLease,
+      registry: { hostDir: registry.certsDir, dockerConfig: registry.dockerConfig, idleMs: registry.stallTimeout },
+    },
     services: [
       transferService(shared),
       streamingService(streams, log),

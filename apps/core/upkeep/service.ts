@@ -6,11 +6,19 @@ import type { StoreHandlers } from '#proto/berth/services/store/v1/Store.ts';
 import type { Database } from '../metadata/database.ts';
 import { explain } from './explain.ts';
 import type { Item } from './item.ts';
+import { type VerifyParts, verify } from './verify.ts';
 
 const itemsPerMessage = 100;
 
-/** `berth.services.store.v1.Store`: about the whole of `root`, whatever the namespace of the call. */
-export function storeService(db: Database, root: string, log: Logger): Service {
+export interface StoreServiceParts {
+  readonly db: Database;
+  readonly root: string;
+  readonly verification: VerifyParts;
+  readonly log: Logger;
+}
+
+/** `berth.services.store.v1.Store`: what is on disk, and whether it is sound. */
+export function storeService({ db, root, verification, log }: StoreServiceParts): Service {
   return implement<StoreHandlers>(
     serviceDefinition('berth.services.store.v1.Store'),
     {
@@ -23,6 +31,11 @@ export function storeService(db: Database, root: string, log: Logger): Service {
           items = [];
         }
         yield { items };
+      },
+      async *verify({ images, repair }, { namespace, signal }) {
+        for await (const one of verify(verification, { ns: namespace, names: images, repair, signal })) {
+          yield { ...one, bytes: String(one.bytes), images: [...one.images] };
+        }
       },
     },
     { log },
