@@ -14,9 +14,20 @@ import { findImage, isIndex, manifestOf, readDocument, type StoredImage } from '
 interface Part {
   readonly entry: Descriptor;
   readonly blobs: readonly Descriptor[];
+  /** Its entry in the manifest.json that `docker load` and skopeo's docker-archive want. */
+  readonly docker: DockerEntry;
 }
 
-/** `berth images export`: an OCI archive (image-layout.md in a tar) in a file, or on standard output for `-`. */
+interface DockerEntry {
+  readonly Config: string;
+  readonly RepoTags: readonly string[];
+  readonly Layers: readonly string[];
+}
+
+/**
+ * `berth images export`: an OCI archive (image-layout.md in a tar), which `docker load` takes too, in a file, or on
+ * standard output for `-`.
+ */
 export async function exportImages(session: Session, file: string, names: readonly string[]): Promise<void> {
   const parts: Part[] = [];
   for (const name of names) parts.push(await partOf(session, await findImage(session, name)));
@@ -41,9 +52,20 @@ export async function exportImages(session: Session, file: string, names: readon
 /** The image with all its platforms where all of them are here, else its manifest for this machine. */
 async function partOf(session: Session, image: StoredImage): Promise<Part> {
   const whole = isIndex(image.target) ? await wholeIndex(session, image.target) : undefined;
-  if (whole !== undefined) return { entry: named(image.target, image.name), blobs: whole };
   const { descriptor, manifest } = await manifestOf(session, image);
-  return { entry: named(descriptor, image.name), blobs: [descriptor, manifest.config, ...manifest.layers] };
+  const docker = dockerEntry(image.name, manifest);
+  if (whole !== undefined) return { entry: named(image.target, image.name), blobs: whole, docker };
+  return { entry: named(descriptor, image.name), blobs: [descriptor, manifest.config, ...manifest.layers], docker };
+}
+
+function dockerEntry(name: string, { config, layers }: Manifest): DockerEntry {
+  const isTagged = /:[^/:@]+$/.test(name) && !name.includes('@');
+  return { Config: pathOf(config), RepoTags: isTagged ? [name] : [], Layers: layers.map(pathOf) };
+}
+
+/** Where a blob lies in the archive. */
+function pathOf({ digest }: Pick<Descriptor, 'digest'>): string {
+  return `blobs/${digest.replace(':', '/')}`;
 }
 
 async function wholeIndex(session: Session, target: Descriptor): Promise<readonly Descriptor[] | undefined> {
@@ -66,9 +88,10 @@ async function writeArchive(session: Session, parts: readonly Part[], out: Writa
   const index: Index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: parts.map(({ entry }) => entry) };
   await writeFile(out, 'oci-layout', JSON.stringify({ imageLayoutVersion: '1.0.0' }));
   await writeFile(out, 'index.json', JSON.stringify(index));
+  await writeFile(out, 'manifest.json', JSON.stringify(parts.map(({ docker }) => docker)));
   const blobs = new Map(parts.flatMap(({ blobs }) => blobs.map(({ digest, size }) => [digest, size])));
   for (const [digest, size] of blobs) {
-    const { header, padding } = fileFrame(`blobs/${digest.replace(':', '/')}`, size);
+    const { header, padding } = fileFrame(pathOf({ digest }), size);
     await write(out, header);
     let sent = 0;
     for await (const { data } of session.core.content.read({ digest, size }, session)) {
