@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { BerthError } from '#common/errors.ts';
 import type { CreateContainerRequest__Output } from '#proto/runtime/v1/CreateContainerRequest.ts';
+import { prepareImageVolumes } from './container-image-volumes.ts';
 import { type ContainerConfig, containerConfigFromWire } from './cri-types.ts';
 import { newId } from './ids.ts';
 import { confineLogPath } from './logs/log-path.ts';
@@ -75,11 +76,13 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   };
   const rootfs = await rt.core.prepareSnapshot(id, image.chainId, labels);
 
+  const mounts = await prepareImageVolumes(rt, undo, { id, mounts: config.mounts, labels });
+
   operation.stage('building the runtime spec');
   const user = await processUser(security, process.user, new RootfsReader(rootfs));
   const { spec, placement } = await containerSpec({
     id,
-    config,
+    config: { ...config, mounts: mounts.mounted },
     image: { name: image.name, process },
     user,
     host: rt.host,
@@ -95,7 +98,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     id,
     name,
     sandboxId: sandbox.id,
-    config,
+    config: { ...config, mounts: mounts.told },
     createdAt: now(),
     imageId: image.id,
     imageRef: image.repoDigests[0] ?? image.id,

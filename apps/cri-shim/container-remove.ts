@@ -1,3 +1,4 @@
+import { removeImageVolumes } from './container-image-volumes.ts';
 import { stopContainer } from './container-stop.ts';
 import type { Runtime } from './runtime.ts';
 import type { Container } from './store/container.ts';
@@ -18,6 +19,7 @@ export async function removeKnownContainer(rt: Runtime, container: Container): P
     if (container.hasTask) await discardTask(rt.core, id);
     await rt.logs.detach(id);
     await rt.stdio.remove(id);
+    await removeImageVolumes(rt, id, container.metadata.config.mounts);
     await rt.core.removeSnapshot(id);
     await rt.core.deleteRecord(id);
     rt.containers.delete(id);

@@ -14,6 +14,7 @@ import { ResultCache } from './cni/result-cache.ts';
 import type { CriConfig } from './config.ts';
 import { Core, coreNamespace } from './core-client/core.ts';
 import { TaskExecutor } from './exec/task-executor.ts';
+import { ImageVolumes } from './image-volumes.ts';
 import { CoreImageService } from './images/core-image-service.ts';
 import { ImageDrop } from './images/image-drop.ts';
 import { imageService } from './images/service.ts';
@@ -58,6 +59,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   started.defer(() => rt.janitor.close());
   await rt.files.prepare();
   await rt.stdio.prepare();
+  await rt.volumes.prepare();
 
   await coreReady(rt, stop);
   started.defer(() => rt.images.close());
@@ -121,6 +123,7 @@ function compose(config: CriConfig, log: Logger): Runtime {
     exec: new TaskExecutor({ channel: core.channel, stateDirectory: join(state, 'exec'), log }),
     files: new PodFiles(root, state),
     stdio: new Stdio(state),
+    volumes: new ImageVolumes(state),
     sandboxes,
     containers,
     podEvents: new PodEvents(sandboxes, containers),

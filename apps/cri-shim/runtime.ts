@@ -4,6 +4,7 @@ import type { PodNetwork } from './cni/network.ts';
 import type { CriConfig } from './config.ts';
 import type { Core } from './core-client/core.ts';
 import type { Executor } from './exec/executor.ts';
+import type { ImageVolumes } from './image-volumes.ts';
 import type { ImageDrop } from './images/image-drop.ts';
 import type { ImageService } from './images/image-service.ts';
 import type { LogManager } from './logs/log-manager.ts';
@@ -32,6 +33,7 @@ export interface Runtime {
   readonly exec: Executor;
   readonly files: PodFiles;
   readonly stdio: Stdio;
+  readonly volumes: ImageVolumes;
   readonly sandboxes: Index<Sandbox>;
   readonly containers: Index<Container>;
   readonly podEvents: PodEvents;

@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { snapshotLabel } from './container-create.ts';
+import { containerOfKey } from './image-volumes.ts';
 import type { Runtime } from './runtime.ts';
 
 /** What a crash left on the host without a record of its pod or container. */
@@ -11,25 +12,29 @@ export interface Orphans {
   readonly attachments: readonly string[];
   /** Containers with FIFOs or log journals. */
   readonly stdio: readonly string[];
-  /** Containers with a root file system. */
+  /** Containers with images as volumes. */
+  readonly volumes: readonly string[];
+  /** Root file systems and volumes of containers. */
   readonly snapshots: readonly string[];
 }
 
 /** Looks for orphans; called before requests are served, so that nothing new is taken for one. */
 export async function orphans(rt: Runtime, recorded: ReadonlySet<string>): Promise<Orphans> {
   const unknown = (ids: Iterable<string>) => [...ids].filter((id) => /^[0-9a-f]{64}$/.test(id) && !recorded.has(id));
-  const [pods, attachments, stdio, journals, snapshots] = await Promise.all([
+  const [pods, attachments, stdio, journals, volumes, snapshots] = await Promise.all([
     rt.files.ids(),
     rt.network.attachedIds(),
     rt.stdio.ids(),
     readdir(journalsOf(rt)).catch(() => []),
+    rt.volumes.ids(),
     rt.core.listSnapshots(snapshotLabel),
   ]);
   return {
     pods: unknown(pods),
     attachments: unknown(attachments),
     stdio: unknown(new Set([...stdio, ...journals])),
-    snapshots: unknown(snapshots.map(({ key }) => key)),
+    volumes: unknown(volumes),
+    snapshots: snapshots.map(({ key }) => key).filter((key) => unknown([containerOfKey(key)]).length > 0),
   };
 }
 
@@ -62,6 +67,7 @@ export async function sweep(rt: Runtime, found: Orphans): Promise<void> {
       await rm(join(journalsOf(rt), id), { recursive: true, force: true });
     });
   }
+  for (const id of found.volumes) await attempt(id, 'image volumes', () => rt.volumes.remove(id));
   for (const id of found.snapshots) await attempt(id, 'a root file system', () => rt.core.removeSnapshot(id));
 }
 

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PodSandboxConfig } from '#proto/runtime/v1/PodSandboxConfig.ts';
-import { useCri } from '../support/cri-suite.ts';
+import { busybox, useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
 import { suitCrun } from '../support/suit-crun.ts';
 
@@ -54,7 +54,7 @@ describe('a pod with a user namespace of its own', () => {
     const id = await runMapped(pod);
     const script = [
       'cat /proc/self/uid_map',
-      'stat -c "%u" /bin/busybox /etc/hosts /volume/given',
+      'stat -c "%u" /bin/busybox /etc/hosts /volume/given /image/bin/busybox',
       'cat /volume/given; echo made > /volume/made && echo x >> /etc/hosts && echo y > /mine && echo written',
       'ping -c 1 -W 5 127.0.0.1 > /dev/null && echo loopback',
       'trap "exit 0" TERM; echo ready; while :; do sleep 0.1; done',
@@ -63,7 +63,10 @@ describe('a pod with a user namespace of its own', () => {
       id,
       pod,
       suite.containerConfig('mapped', script, {
-        mounts: [{ hostPath: volume, containerPath: '/volume', uidMappings: ids, gidMappings: ids }],
+        mounts: [
+          { hostPath: volume, containerPath: '/volume', uidMappings: ids, gidMappings: ids },
+          { image: { image: busybox }, containerPath: '/image', readonly: true, uidMappings: ids, gidMappings: ids },
+        ],
         linux: {
           securityContext: { namespaceOptions: { network: 'POD', pid: 'CONTAINER', ipc: 'POD', usernsOptions } },
         },
@@ -72,7 +75,7 @@ describe('a pod with a user namespace of its own', () => {
     await suite.logged(pod, 'mapped', 'ready');
     const lines = suite.log(pod, 'mapped');
     expect(lines[0]?.trim().split(/\s+/)).toEqual(['0', String(hostRoot), '65536']);
-    expect(lines.slice(1)).toEqual(['0', '0', '0', 'from the node', 'written', 'loopback', 'ready']);
+    expect(lines.slice(1)).toEqual(['0', '0', '0', '0', 'from the node', 'written', 'loopback', 'ready']);
     expect((await suite.exec(container, 'stat', '-c', '%u', '/volume/made')).trim()).toBe('0');
     const { status } = await suite.cri.runtime.podSandboxStatus({ podSandboxId: id });
     expect(status?.linux?.namespaces?.options?.usernsOptions).toMatchObject({ mode: 'POD' });

@@ -132,6 +132,12 @@ export class Core {
     return (await this.#once(this.#snapshots.prepare, request, `prepare the root file system of ${key}`)).mounts;
   }
 
+  /** An image's files, read-only. @throws not_found for a missing parent; already_exists */
+  async viewSnapshot(key: string, parent: string, labels: Record<string, string>): Promise<SnapshotMounts> {
+    const request = { snapshotter: this.snapshotter, key, parent, labels };
+    return (await this.#once(this.#snapshots.view, request, `prepare the volume ${key}`)).mounts;
+  }
+
   /** @throws not_found */
   async snapshotMounts(key: string): Promise<SnapshotMounts> {
     const request = { snapshotter: this.snapshotter, key };

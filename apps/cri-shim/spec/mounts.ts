@@ -98,7 +98,6 @@ export async function containerMounts(
 
 function accessOptions(bind: CriMount | PodMount, features: RuntimeFeatures): string[] {
   const refuse = (why: string) => new BerthError('invalid_argument', `mount ${bind.containerPath}: ${why}`);
-  if ('image' in bind && bind.image !== null) throw refuse('image volumes are not supported');
   if (!('recursiveReadOnly' in bind && bind.recursiveReadOnly)) return [bind.readonly ? 'ro' : 'rw'];
   // The rules of CRI's Mount.recursive_read_only.
   if (!bind.readonly) throw refuse('recursive_read_only needs readonly');
