@@ -14,6 +14,10 @@ export const defaultPaths = {
   cniConfDir: '/etc/cni/net.d',
   /** Upstream's place first, then Debian's. */
   cniBinDirs: ['/opt/cni/bin', '/usr/lib/cni'],
+  /** containerd's places, where plugins look for them. */
+  nriSocket: '/var/run/nri/nri.sock',
+  nriPlugins: '/opt/nri/plugins',
+  nriPluginConfig: '/etc/nri/conf.d',
 } as const;
 
 /** The longest path that fits `sockaddr_un.sun_path` with its closing zero (unix(7)), in bytes. */

@@ -39,6 +39,16 @@ const file = schema.table({
     /** Go template of a configuration, written when the kubelet tells the pod addresses and there is no network. */
     confTemplate: schema.string(''),
   }),
+  nri: schema.table({
+    enable: schema.boolean(false),
+    socketPath: schema.string(defaultPaths.nriSocket),
+    pluginPath: schema.string(defaultPaths.nriPlugins),
+    pluginConfigPath: schema.string(defaultPaths.nriPluginConfig),
+    registrationTimeout: schema.duration('5s'),
+    requestTimeout: schema.duration('2s'),
+    /** Names of plugins without which no container is made. */
+    requiredPlugins: schema.strings([]),
+  }),
   registry: schema.table({ configPath: schema.string(defaultPaths.certsDir), ...formerRegistryKeys }),
   runtimes: schema.map(runtime, {}),
 });
@@ -66,6 +76,12 @@ export async function readConfig(args: readonly string[]): Promise<CriConfig> {
     address: absolute('address', flags.address ?? read.address),
     log: { level },
     core: { ...read.core, address: absolute('core.address', flags['core-address'] ?? read.core.address) },
+    nri: {
+      ...read.nri,
+      socketPath: absolute('nri.socket_path', read.nri.socketPath),
+      pluginPath: absolute('nri.plugin_path', read.nri.pluginPath),
+      pluginConfigPath: absolute('nri.plugin_config_path', read.nri.pluginConfigPath),
+    },
     cni: {
       ...read.cni,
       confDir: absolute('cni.conf_dir', read.cni.confDir),

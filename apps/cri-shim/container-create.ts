@@ -36,7 +36,7 @@ export async function createContainer(
   if (config.metadata === null || pod === null) throw new BerthError('invalid_argument', 'metadata is missing');
   const name = containerName(config.metadata, pod);
   return await rt.containerNames.claim(name, JSON.stringify([config, sandbox.id]), signal, (operation) =>
-    create(rt, { sandbox, config, name, operation }),
+    rt.nri.during(() => create(rt, { sandbox, config, name, operation })),
   );
 }
 
@@ -107,6 +107,8 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     stopSignal,
     user: { uid: user.uid, gid: user.gid, supplementalGroups: user.additionalGids },
   };
+  operation.stage('asking NRI plugins');
+  await rt.nri.createContainer(sandbox, metadata, spec);
   operation.stage('recording the container');
   undo.addLast('delete the record', () => rt.core.deleteRecord(id));
   await rt.core.createRecord({
@@ -123,6 +125,10 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   rt.containers.add(container);
   undo.keep();
   rt.podEvents.container('CONTAINER_CREATED_EVENT', container);
+  await rt.nri.told(
+    'PostCreateContainer',
+    rt.nri.containerEvent('PostCreateContainer', sandbox, container, async () => spec),
+  );
   return id;
 }
 

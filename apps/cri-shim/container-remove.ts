@@ -16,6 +16,9 @@ export async function removeKnownContainer(rt: Runtime, container: Container): P
   await stopContainer(rt, container, 0);
   await rt.queue.run(id, async () => {
     if (!rt.containers.has(id)) return;
+    const sandbox = rt.sandboxes.find(container.metadata.sandboxId);
+    const spec = () => rt.core.spec(id);
+    await rt.nri.told('RemoveContainer', rt.nri.containerEvent('RemoveContainer', sandbox, container, spec));
     if (container.hasTask) await discardTask(rt.core, id);
     await rt.logs.detach(id);
     await rt.stdio.remove(id);

@@ -22,8 +22,10 @@ async function start(rt: Runtime, container: Container): Promise<void> {
   if (container.state !== 'CONTAINER_CREATED') {
     throw new BerthError('failed_precondition', `container ${id} can't be started: it is in state ${container.state}`);
   }
-  readySandbox(rt, container.metadata.sandboxId);
+  const sandbox = readySandbox(rt, container.metadata.sandboxId);
+  const spec = () => rt.core.spec(id);
   try {
+    await rt.nri.containerEvent('StartContainer', sandbox, container, spec);
     await run(rt, container);
   } catch (error) {
     const message = messageOf(error);
@@ -34,6 +36,7 @@ async function start(rt: Runtime, container: Container): Promise<void> {
     rt.podEvents.container('CONTAINER_STOPPED_EVENT', container);
     throw error;
   }
+  await rt.nri.told('PostStartContainer', rt.nri.containerEvent('PostStartContainer', sandbox, container, spec));
 }
 
 async function run(rt: Runtime, container: Container): Promise<void> {

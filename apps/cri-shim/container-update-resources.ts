@@ -1,6 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import type { UpdateContainerResourcesRequest__Output } from '#proto/runtime/v1/UpdateContainerResourcesRequest.ts';
 import type { ContainerResources } from './cri-types.ts';
+import { describeResources, mergeResources, resourcesFrom } from './nri/resources.ts';
 import type { Runtime } from './runtime.ts';
 import { ociResources } from './spec/resources.ts';
 import { updateContainer } from './status-update.ts';
@@ -23,12 +24,26 @@ async function update(rt: Runtime, container: Container, wanted: ContainerResour
   }
   const held = container.status.resources ?? container.metadata.config.linux?.resources ?? undefined;
   const resources = held === undefined ? wanted : merge(held, wanted);
-  const changed = ociResources(resources, rt.host.controllers);
+  const asked = ociResources(resources, rt.host.controllers);
   const spec = await rt.core.spec(container.id);
+  const sandbox = rt.sandboxes.find(container.metadata.sandboxId);
+  const own = await rt.nri.updateContainer(sandbox, container, spec, describeResources(asked));
+  const changed = own.reduce(
+    (held, more) =>
+      mergeResources(
+        held,
+        resourcesFrom(more, () => undefined),
+      ),
+    asked,
+  );
   if (spec.linux !== undefined) spec.linux.resources = { ...spec.linux.resources, ...changed };
   await rt.core.updateRecord(container.id, { spec });
   if (container.state === 'CONTAINER_RUNNING') await rt.core.updateTask(container.id, changed);
   await updateContainer(rt, container, { resources });
+  await rt.nri.told(
+    'PostUpdateContainer',
+    rt.nri.containerEvent('PostUpdateContainer', sandbox, container, async () => spec),
+  );
 }
 
 function merge(held: ContainerResources, wanted: ContainerResources): ContainerResources {

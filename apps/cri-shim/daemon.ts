@@ -20,6 +20,9 @@ import { ImageDrop } from './images/image-drop.ts';
 import { imageService } from './images/service.ts';
 import { WorkerLogManager } from './logs/worker-log-manager.ts';
 import { Monitor } from './monitor.ts';
+import { NriConnections } from './nri/connections.ts';
+import { Nri } from './nri/nri.ts';
+import { nriHost } from './nri/runtime-host.ts';
 import { PodEvents } from './pod-events.ts';
 import { PodFiles } from './pod-files.ts';
 import { recover } from './recover.ts';
@@ -71,6 +74,9 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
     left = await recover(rt);
   });
 
+  const nri = new NriConnections(config.nri, rt.nri, log);
+  started.defer(() => nri.close());
+  await nri.start();
   const server = new GrpcServer();
   server.add(healthService(log)).add(runtimeService(rt)).add(imageService(rt.images, log));
   await server.listen(address, { mode: 0o600 });
@@ -99,7 +105,7 @@ function compose(config: CriConfig, log: Logger): Runtime {
   const sandboxes = new Index<Sandbox>('pod sandbox');
   const containers = new Index<Container>('container');
   const core = new Core(config.core.address, config.core.snapshotter);
-  return {
+  const rt: Runtime = {
     config,
     log,
     host: readHostFacts(),
@@ -131,7 +137,9 @@ function compose(config: CriConfig, log: Logger): Runtime {
     containerNames: new Names('container'),
     janitor: new Janitor(log),
     queue: new KeyedQueue(),
+    nri: new Nri(log, config.nri.enable ? config.nri.requiredPlugins : [], () => nriHost(rt)),
   };
+  return rt;
 }
 
 /** Waits for berthd as long as it takes: which of the two daemons starts first doesn't matter. */

@@ -8,6 +8,7 @@ import type { ImageVolumes } from './image-volumes.ts';
 import type { ImageDrop } from './images/image-drop.ts';
 import type { ImageService } from './images/image-service.ts';
 import type { LogManager } from './logs/log-manager.ts';
+import type { Nri } from './nri/nri.ts';
 import type { PodEvents } from './pod-events.ts';
 import type { PodFiles } from './pod-files.ts';
 import type { RuntimeHandlers } from './runtime-handlers.ts';
@@ -27,6 +28,7 @@ export interface Runtime {
   readonly core: Core;
   readonly handlers: RuntimeHandlers;
   readonly network: PodNetwork;
+  readonly nri: Nri;
   readonly images: ImageService;
   readonly imageDrop: ImageDrop;
   readonly logs: LogManager;

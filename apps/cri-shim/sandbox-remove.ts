@@ -19,6 +19,7 @@ async function forget(rt: Runtime, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
   if (!rt.sandboxes.has(id)) return;
   await freeSandboxTask(rt, sandbox);
+  await rt.nri.told('RemovePodSandbox', rt.nri.podEvent('RemovePodSandbox', sandbox));
   await rt.core.removeSnapshot(id);
   await rt.files.remove(id);
   await rt.core.deleteRecord(id);

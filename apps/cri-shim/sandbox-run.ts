@@ -34,7 +34,7 @@ export async function runSandbox(
   const handler = rt.handlers.resolve(request.runtimeHandler);
   const name = sandboxName(metadata);
   return await rt.sandboxNames.claim(name, JSON.stringify([config, handler]), signal, (operation) =>
-    createSandbox(rt, { config, handler, name, operation }),
+    rt.nri.during(() => createSandbox(rt, { config, handler, name, operation })),
   );
 }
 
@@ -129,13 +129,17 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
 
   operation.stage('starting the task');
   sandbox.pid = pid;
-  await allSettled([
-    rt.core.startTask(id),
-    updateSandbox(rt, sandbox, {
-      startedAt: now(),
-      ...(result === undefined ? {} : { addresses: podAddresses(result), cniResult: result }),
-    }),
-  ]);
+  const network = result === undefined ? {} : { addresses: podAddresses(result), cniResult: result };
+  const started = { startedAt: now(), ...network };
+  if (rt.nri.concerns('RunPodSandbox')) {
+    // Plugins see a pod that runs, while nobody else sees it yet.
+    await allSettled([rt.core.startTask(id), updateSandbox(rt, sandbox, network)]);
+    undo.add('tell NRI plugins', () => rt.nri.told('RemovePodSandbox', rt.nri.podEvent('RemovePodSandbox', sandbox)));
+    await rt.nri.podEvent('RunPodSandbox', sandbox);
+    await updateSandbox(rt, sandbox, started);
+  } else {
+    await allSettled([rt.core.startTask(id), updateSandbox(rt, sandbox, started)]);
+  }
   undo.keep();
   rt.podEvents.sandbox('CONTAINER_CREATED_EVENT', sandbox);
   rt.podEvents.sandbox('CONTAINER_STARTED_EVENT', sandbox);

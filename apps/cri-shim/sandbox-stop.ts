@@ -21,6 +21,9 @@ export async function stopSandbox(rt: Runtime, id: string): Promise<void> {
 export async function stopKnownSandbox(rt: Runtime, sandbox: Sandbox): Promise<void> {
   const containers = rt.containers.values().filter(({ metadata }) => metadata.sandboxId === sandbox.id);
   await allSettled(containers.map((container) => stopContainer(rt, container, 0)));
+  if (sandbox.status.releasedAt === undefined) {
+    await rt.nri.told('StopPodSandbox', rt.nri.podEvent('StopPodSandbox', sandbox));
+  }
   await rt.queue.run(sandbox.id, () => allSettled([endPause(rt, sandbox), release(rt, sandbox)]));
 }
 

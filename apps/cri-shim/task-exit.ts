@@ -23,7 +23,8 @@ export function unseenExit(): SeenExit {
  */
 export async function containerExited(rt: Runtime, container: Container, exit: SeenExit): Promise<void> {
   await rt.queue.run(container.id, async () => {
-    if (container.status.finishedAt === undefined) {
+    const first = container.status.finishedAt === undefined;
+    if (first) {
       await rt.logs.drained(container.id, drainMs);
       await updateContainer(rt, container, {
         finishedAt: exit.exitedAt.toString(),
@@ -38,6 +39,12 @@ export async function containerExited(rt: Runtime, container: Container, exit: S
     container.hasTask = false;
     await rt.logs.detach(container.id);
     await rt.stdio.remove(container.id);
+    if (!first) return;
+    const sandbox = rt.sandboxes.find(container.metadata.sandboxId);
+    await rt.nri.told(
+      'StopContainer',
+      rt.nri.stopContainer(sandbox, container, () => rt.core.spec(container.id)),
+    );
   });
 }
 

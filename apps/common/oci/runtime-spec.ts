@@ -26,6 +26,16 @@ export interface Process {
   noNewPrivileges?: boolean;
   apparmorProfile?: string;
   oomScoreAdj?: number;
+  ioPriority?: { class: string; priority: number };
+  scheduler?: {
+    policy: string;
+    nice?: number;
+    priority?: number;
+    flags?: string[];
+    runtime?: number;
+    deadline?: number;
+    period?: number;
+  };
   selinuxLabel?: string;
 }
 
@@ -71,6 +81,10 @@ export interface Linux {
   maskedPaths?: string[];
   readonlyPaths?: string[];
   mountLabel?: string;
+  /** Devices of the host's network that move into the container, and their names there. */
+  netDevices?: Record<string, { name?: string }>;
+  memoryPolicy?: { mode: string; nodes: string; flags?: string[] };
+  intelRdt?: { closID?: string; schemata?: string[]; enableMonitoring?: boolean };
 }
 
 export type NamespaceType = 'pid' | 'network' | 'mount' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time';
@@ -88,9 +102,27 @@ export interface LinuxDevice {
 export interface LinuxResources {
   devices?: { allow: boolean; type?: string; major?: number; minor?: number; access?: string }[];
   /** Bytes; -1 is no limit. */
-  memory?: { limit?: number; reservation?: number; swap?: number; swappiness?: number; disableOOMKiller?: boolean };
+  memory?: {
+    limit?: number;
+    reservation?: number;
+    swap?: number;
+    swappiness?: number;
+    disableOOMKiller?: boolean;
+    kernel?: number;
+    kernelTCP?: number;
+    useHierarchy?: boolean;
+  };
   /** Quota and period in microseconds. */
-  cpu?: { shares?: number; quota?: number; period?: number; cpus?: string; mems?: string; burst?: number };
+  cpu?: {
+    shares?: number;
+    quota?: number;
+    period?: number;
+    cpus?: string;
+    mems?: string;
+    burst?: number;
+    realtimeRuntime?: number;
+    realtimePeriod?: number;
+  };
   pids?: { limit: number };
   hugepageLimits?: { pageSize: string; limit: number }[];
   blockIO?: { weight?: number };

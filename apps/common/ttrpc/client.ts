@@ -4,7 +4,7 @@ import { codeOfStatus } from '../grpc-status.ts';
 import { decode, encode } from '../wire/codec.ts';
 import { encodeFrame, type Frame, FrameReader, frameTypes, maxFrameData } from './frame.ts';
 import { type Metadata, metadataPairs } from './metadata.ts';
-import type { StreamSocket } from './socket.ts';
+import type { StreamEvents, StreamSocket } from './socket.ts';
 
 export interface CallOptions {
   /** The call fails with `deadline_exceeded` after it; the server is told. */
@@ -58,6 +58,26 @@ export class TtrpcClient implements AsyncDisposable {
       client.close();
       throw BerthError.from(signal.reason, `connect to ${path}`);
     }
+    return client;
+  }
+
+  /**
+   * A client on a connection that is there already.
+   *
+   * @param open gives the connection its listener
+   * @param name what errors call it
+   */
+  static over(open: (events: StreamEvents) => StreamSocket, name: string): TtrpcClient {
+    const reader = new FrameReader();
+    const client: TtrpcClient = new TtrpcClient(
+      open({
+        data: (chunk) => {
+          for (const frame of reader.push(chunk)) client.#receive(frame);
+        },
+        closed: () => client.#shut(),
+      }),
+      name,
+    );
     return client;
   }
 

@@ -44,7 +44,7 @@ export class TtrpcServer {
   /** Listens with mode 0600 from the first moment. Throws `unavailable` when the path can't be bound. */
   async listen(path: string): Promise<void> {
     const mask = process.umask(0o177);
-    const listening = sockets.listen(path, (socket) => this.#accept(socket));
+    const listening = sockets.listen(path, (socket) => this.accept(socket));
     process.umask(mask);
     try {
       this.#listener = await listening;
@@ -79,7 +79,8 @@ export class TtrpcServer {
     if (this.#connections.size > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve));
   }
 
-  #accept(socket: StreamSocket): StreamEvents {
+  /** Serves one connection; answers its listener. */
+  accept(socket: StreamSocket): StreamEvents {
     const connection: Connection = { socket, gone: new AbortController(), lastStreamId: 0 };
     const reader = new FrameReader();
     this.#connections.add(connection);
