@@ -60,6 +60,13 @@ export async function privatePlaces(dir: string, options: PlaceOptions): Promise
       conf_dir: resolve(options.cniConfDir ?? defaultPaths.cniConfDir),
       bin_dirs: options.cniBinDir === undefined ? [...defaultPaths.cniBinDirs] : [resolve(options.cniBinDir)],
     },
+    // Plugins connect to a socket of this directory only, so they disturb nobody.
+    nri: {
+      enable: true,
+      socket_path: at('nri.sock'),
+      plugin_path: at('nri', 'plugins'),
+      plugin_config_path: at('nri', 'conf.d'),
+    },
     registry,
   });
   return {

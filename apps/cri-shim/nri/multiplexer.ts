@@ -5,7 +5,9 @@ export const logical = { plugin: 1, runtime: 2 } as const;
 
 /** u32 connection | u32 length of the data | data, big endian. */
 const headerLength = 8;
-/** The longest ttrpc frame. */
+/** What the peers in Go read at a time: they refuse data that doesn't fit into their buffer. */
+const maxSent = 4096;
+/** The longest ttrpc frame, which a peer may send as one. */
 const maxPayload = 10 + (4 << 20);
 
 /** Several connections over one. A peer that breaks the framing is cut off. */
@@ -39,8 +41,8 @@ export class Multiplexer {
   }
 
   #send(id: number, bytes: Uint8Array): void {
-    for (let start = 0; start < bytes.length; start += maxPayload) {
-      const part = bytes.subarray(start, start + maxPayload);
+    for (let start = 0; start < bytes.length; start += maxSent) {
+      const part = bytes.subarray(start, start + maxSent);
       const header = Buffer.allocUnsafe(headerLength);
       header.writeUInt32BE(id, 0);
       header.writeUInt32BE(part.length, 4);
