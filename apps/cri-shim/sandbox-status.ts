@@ -1,6 +1,7 @@
 import type { PodSandboxStatus } from '#proto/runtime/v1/PodSandboxStatus.ts';
 import type { PodSandboxStatusResponse } from '#proto/runtime/v1/PodSandboxStatusResponse.ts';
 import { describeResult } from './cni/result.ts';
+import type { PodConfig } from './cri-types.ts';
 import { protoJson } from './proto-json.ts';
 import type { Runtime } from './runtime.ts';
 import { sandboxState } from './sandbox-list.ts';
@@ -54,8 +55,16 @@ async function details(rt: Runtime, sandbox: Sandbox): Promise<object> {
     runtimeHandler: metadata.runtimeHandler,
     runtimeType: rt.handlers.runtime(metadata.runtimeHandler, 'cgroupfs').name,
     metadata: { ID: sandbox.id, Name: metadata.name, NetNSPath: metadata.netnsPath, IP: status.addresses?.[0] ?? '' },
-    config: protoJson(metadata.config),
+    config: protoJson(currentConfig(sandbox)),
     cniResult: status.cniResult === undefined ? null : describeResult(status.cniResult),
     runtimeSpec: await rt.core.spec(sandbox.id),
   };
+}
+
+/** The pod's configuration with the resources that it has by now. */
+function currentConfig({ metadata, status }: Sandbox): PodConfig {
+  const { config } = metadata;
+  if (config.linux === null) return config;
+  const { overhead = config.linux.overhead, resources = config.linux.resources } = status;
+  return { ...config, linux: { ...config.linux, overhead, resources } };
 }

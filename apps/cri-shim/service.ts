@@ -18,6 +18,7 @@ import { removeSandbox } from './sandbox-remove.ts';
 import { runSandbox } from './sandbox-run.ts';
 import { sandboxStatus } from './sandbox-status.ts';
 import { stopSandbox } from './sandbox-stop.ts';
+import { updateSandboxResources } from './sandbox-update-resources.ts';
 import { runtimeStatus } from './status.ts';
 import { inMessages } from './stream-list.ts';
 import { runtimeVersion } from './version.ts';
@@ -40,6 +41,10 @@ export function runtimeService(rt: Runtime): Service {
     },
     removePodSandbox: async ({ podSandboxId }) => {
       await removeSandbox(rt, podSandboxId);
+      return {};
+    },
+    updatePodSandboxResources: async (request) => {
+      await updateSandboxResources(rt, request);
       return {};
     },
     podSandboxStatus: ({ podSandboxId, verbose }) => sandboxStatus(rt, podSandboxId, verbose),

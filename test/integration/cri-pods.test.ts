@@ -67,6 +67,26 @@ describe('a pod on a bridge network', () => {
     await expect(runtime.containerStatus({ containerId: server })).rejects.toMatchObject({ code: 'not_found' });
   });
 
+  it('takes note of resources that change while it runs', async () => {
+    const { runtime } = suite.cri;
+    const podSandboxId = await suite.runPod(suite.podConfig());
+    await runtime.updatePodSandboxResources({
+      podSandboxId,
+      overhead: { cpuShares: '7' },
+      resources: { memoryLimitInBytes: '33554432' },
+    });
+    const { info } = await runtime.podSandboxStatus({ podSandboxId, verbose: true });
+    const { linux } = JSON.parse(info.info ?? '').config;
+    expect(Number(linux.resources.memory_limit_in_bytes)).toBe(33_554_432);
+    expect(Number(linux.overhead.cpu_shares)).toBe(7);
+    await runtime.stopPodSandbox({ podSandboxId });
+    await expect(runtime.updatePodSandboxResources({ podSandboxId })).rejects.toMatchObject({
+      code: 'failed_precondition',
+    });
+    await suite.removePod(podSandboxId);
+    await expect(runtime.updatePodSandboxResources({ podSandboxId })).rejects.toMatchObject({ code: 'not_found' });
+  });
+
   it('can be on the host’s network', async () => {
     const pod = suite.podConfig({
       hostname: '',

@@ -37,6 +37,9 @@ export interface SandboxStatus {
   readonly exitedAt?: string;
   readonly addresses?: readonly string[];
   readonly cniResult?: CniResult;
+  /** After UpdatePodSandboxResources. */
+  readonly overhead?: ContainerResources;
+  readonly resources?: ContainerResources;
   /** Network and files of the pod have been given back. */
   readonly releasedAt?: string;
 }
