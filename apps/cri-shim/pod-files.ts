@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { chown, copyFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
@@ -7,6 +7,7 @@ import { hasErrno } from '#common/node-error.ts';
 import type { PodConfig } from './cri-types.ts';
 import type { PodMount } from './spec/mounts.ts';
 import type { PodSharing } from './spec/namespaces.ts';
+import { podIdMap } from './spec/user-namespace.ts';
 
 /** Bytes of a pod's /dev/shm. */
 const shmSize = 64 << 20;
@@ -59,6 +60,11 @@ export class PodFiles {
       writeResolvConf(config.dnsConfig, join(dir, 'resolv.conf')),
       sharing.hostIpc ? undefined : this.#mountShm(id),
     ]);
+    const users = podIdMap(config);
+    if (users === undefined) return;
+    // Root of the pod may write them. An id-mapped mount would do as well, but not with crun 1.8 in a shared PID namespace.
+    const [uid, gid] = [users.uidMappings[0]?.hostID ?? 0, users.gidMappings[0]?.hostID ?? 0];
+    await Promise.all(['hostname', 'hosts', 'resolv.conf'].map((name) => chown(join(dir, name), uid, gid)));
   }
 
   async createNetns(id: string): Promise<string> {

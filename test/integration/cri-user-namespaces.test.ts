@@ -84,6 +84,22 @@ describe('a pod with a user namespace of its own', () => {
     await expectNoLeaks(suite.scope, clean);
   });
 
+  it('can share its processes among its containers', async () => {
+    const pod = mappedPod({ pid: 'POD' });
+    const id = await runMapped(pod);
+    const config = suite.containerConfig(
+      'shared',
+      'cat /proc/self/uid_map; [ "$$" != 1 ] && echo y >> /etc/hosts && echo shared',
+      {
+        linux: { securityContext: { namespaceOptions: { network: 'POD', pid: 'POD', ipc: 'POD', usernsOptions } } },
+      },
+    );
+    await suite.exited(await suite.start(id, pod, config));
+    expect(suite.log(pod, 'shared').at(-1)).toBe('shared');
+    await suite.removePod(id);
+    await expectNoLeaks(suite.scope, clean);
+  });
+
   it('is refused with namespaces of the host, with mappings that can’t be had, and for a container alone', async () => {
     await expect(runMapped(mappedPod({ ipc: 'NODE' }))).rejects.toMatchObject({
       code: 'invalid_argument',

@@ -106,9 +106,9 @@ function accessOptions(bind: CriMount | PodMount, features: RuntimeFeatures): st
   return ['rro'];
 }
 
-/** The ids that a mount shows: as the pod asks for it; the pod's own files belong to its root. */
+/** The ids that a mount shows, as the pod asks for them; the pod's own files belong to its root as they are. */
 function mountMapping(bind: CriMount | PodMount, userNamespace: IdMap | undefined): Partial<IdMap> {
-  if (!('uidMappings' in bind)) return bind.containerPath === '/dev/shm' ? {} : { ...userNamespace };
+  if (!('uidMappings' in bind)) return {};
   if (bind.uidMappings.length + bind.gidMappings.length === 0) return {};
   if (userNamespace !== undefined) return { ...idMap(bind, `mount ${bind.containerPath}`) };
   throw new BerthError(
