@@ -14,7 +14,8 @@ import { contentService } from './content/service.ts';
 import { DropDirectory } from './drop/drop-directory.ts';
 import { DroppedImages } from './drop/dropped-images.ts';
 import { EventExchange } from './events/exchange.ts';
-import { eventsService } from './events/service.ts';
+import { EventJournal } from './events/journal.ts';
+import { eventsService, followService } from './events/service.ts';
 import { imagesService } from './images/service.ts';
 import { pluginsOf } from './introspection/plugins.ts';
 import { rootUuid } from './introspection/root-uuid.ts';
@@ -63,7 +64,12 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
     await db.durable();
     recovered();
   }
-  const events = new EventExchange();
+  const journal = new EventJournal({
+    directory: join(state, 'events'),
+    onFailure: (error) => log.warn({ err: error }, 'events are not kept for clients that come back'),
+  });
+  started.defer(() => journal.close());
+  const events = new EventExchange({ journal });
   const stores = openStores(root, db, events, log, config.gc);
   started.use(
     new Backups({
@@ -188,6 +194,7 @@ function services(
     sandboxControllerService({ sandboxes: tasks.sandboxes, records: sandboxes, events, log }),
     ...transfers.services,
     eventsService(events, log),
+    followService(events, log),
     storeService({ db, root, verification: { ...stores, ...transfers.verification }, log }),
   ];
 }

@@ -43,3 +43,19 @@ export interface EventSubscriber {
    */
   subscribe(filters: readonly string[], signal?: AbortSignal): AsyncIterableIterator<Envelope>;
 }
+
+/** An event with the place behind it, or a place alone. */
+export interface Followed {
+  readonly cursor: string;
+  readonly envelope?: Envelope;
+}
+
+/** Where events are listened to by those who come back. */
+export interface EventFollower {
+  /**
+   * As {@link EventSubscriber.subscribe}, from the event behind the cursor `after` on; '' is now. The first item is a
+   * place alone: it comes once the subscription exists.
+   * @throws out_of_range when events behind `after` are no longer kept; invalid_argument for what is no cursor.
+   */
+  follow(filters: readonly string[], after: string, signal?: AbortSignal): AsyncIterableIterator<Followed>;
+}

@@ -3,9 +3,10 @@ import { BerthError } from '#common/errors.ts';
 import { implement } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
+import type { EventsHandlers as FollowHandlers } from '#proto/berth/services/events/v1/Events.ts';
 import type { EventsHandlers } from '#proto/containerd/services/events/v1/Events.ts';
-import type { Envelope__Output } from '#proto/containerd/types/Envelope.ts';
-import type { Envelope, EventPublisher, EventSubscriber } from './events.ts';
+import { envelopeOf } from './envelope.ts';
+import type { EventFollower, EventPublisher, EventSubscriber } from './events.ts';
 
 /** `containerd.services.events.v1.Events`. */
 export function eventsService(exchange: EventPublisher & EventSubscriber, log: Logger) {
@@ -32,6 +33,15 @@ export function eventsService(exchange: EventPublisher & EventSubscriber, log: L
 
 type Definition = ServiceDefinition & { readonly Subscribe: MethodDefinition<unknown, object> };
 
+/** `berth.services.events.v1.Events`. */
+export function followService(exchange: EventFollower, log: Logger) {
+  return implement<FollowHandlers>(
+    serviceDefinition('berth.services.events.v1.Events'),
+    { follow: ({ filters, after }, { signal }) => exchange.follow(filters, after, signal) },
+    { log },
+  );
+}
+
 /** All subscribers get the same envelope: its bytes are made for the first of them and kept as long as it is. */
 function encodedOnce(serialize: (envelope: object) => Buffer): (envelope: object) => Buffer {
   const known = new WeakMap<object, Buffer>();
@@ -40,13 +50,4 @@ function encodedOnce(serialize: (envelope: object) => Buffer): (envelope: object
     known.set(envelope, bytes);
     return bytes;
   };
-}
-
-/** @throws invalid_argument for what an envelope can't do without. */
-export function envelopeOf(wire: Envelope__Output | null): Envelope {
-  if (wire === null) throw new BerthError('invalid_argument', 'event envelope is missing');
-  const { timestamp, namespace, topic, event } = wire;
-  if (timestamp === null) throw new BerthError('invalid_argument', `event ${topic} to forward has no timestamp`);
-  if (event === null) throw new BerthError('invalid_argument', `event ${topic} to forward has no payload`);
-  return { timestamp, namespace, topic, event };
 }

@@ -3,8 +3,8 @@ import { bindSocket, isLive } from '#common/grpc/socket.ts';
 import type { Logger } from '#common/log.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { handleTyped } from '#common/ttrpc/typed.ts';
+import { envelopeOf } from './envelope.ts';
 import type { Envelope, EventPublisher } from './events.ts';
-import { envelopeOf } from './service.ts';
 
 /** The ttrpc socket that shims forward their events to. */
 export interface ShimEndpoint {

@@ -103,6 +103,10 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
     return this;
   }
 
+  [Symbol.dispose](): void {
+    this.end();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.end();
   }

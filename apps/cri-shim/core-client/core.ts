@@ -4,6 +4,11 @@ import { type CallOptions, type Channel, type Client, connect } from '#common/gr
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import { timestampToNs } from '#common/timestamp.ts';
 import { packJson, typeUrls } from '#common/typeurl.ts';
+import type {
+  EventsDefinition as FollowDefinition,
+  EventsHandlers as FollowHandlers,
+} from '#proto/berth/services/events/v1/Events.ts';
+import type { FollowResponse__Output } from '#proto/berth/services/events/v1/FollowResponse.ts';
 import type { ContainersDefinition, ContainersHandlers } from '#proto/containerd/services/containers/v1/Containers.ts';
 import type { EventsDefinition, EventsHandlers } from '#proto/containerd/services/events/v1/Events.ts';
 import type { SnapshotsDefinition, SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
@@ -45,7 +50,10 @@ export class Core {
   readonly #snapshots: Client<SnapshotsHandlers, SnapshotsDefinition>;
   readonly #tasks: Client<TasksHandlers, TasksDefinition>;
   readonly #events: Client<EventsHandlers, EventsDefinition>;
+  readonly #follow: Client<FollowHandlers, FollowDefinition>;
   readonly #version: Client<VersionHandlers, VersionDefinition>;
+  /** Of the last task event that was handled. */
+  #cursor = '';
 
   constructor(socketPath: string, snapshotter: string) {
     this.channel = connect(socketPath, { namespace: coreNamespace });
@@ -54,6 +62,7 @@ export class Core {
     this.#snapshots = this.channel.client('containerd.services.snapshots.v1.Snapshots');
     this.#tasks = this.channel.client('containerd.services.tasks.v1.Tasks');
     this.#events = this.channel.client('containerd.services.events.v1.Events');
+    this.#follow = this.channel.client('berth.services.events.v1.Events');
     this.#version = this.channel.client('containerd.services.version.v1.Version');
   }
 
@@ -228,10 +237,39 @@ export class Core {
     await this.#again(this.#tasks.update, request, `update resources of ${id}`);
   }
 
-  /** Events of tasks in our namespace, until berthd goes away or `signal` fires. */
+  /**
+   * Events of tasks in our namespace, until berthd goes away or `signal` fires. berthd goes on behind the last event that
+   * an earlier call gave; another containerd begins with what happens from now on.
+   */
   taskEvents(topics: readonly string[], signal: AbortSignal): AsyncIterable<Envelope__Output> {
     const filters = topics.map((topic) => `namespace==${coreNamespace},topic==${JSON.stringify(topic)}`);
-    return this.#events.subscribe({ filters }, { signal });
+    const followed = this.#follow.follow({ filters, after: this.#cursor }, { signal });
+    // Asked for now, not when the events are read: what happens until then is wanted too.
+    const subscribed = followed.next().then(
+      ({ value }) => {
+        if (value !== undefined) this.#cursor = value.cursor;
+        return undefined;
+      },
+      (error: unknown) => {
+        if (isCode(error, 'out_of_range')) this.#cursor = '';
+        if (!isCode(error, 'unimplemented')) throw error;
+        return this.#events.subscribe({ filters }, { signal });
+      },
+    );
+    subscribed.catch(() => undefined);
+    return this.#taskEvents(followed, subscribed);
+  }
+
+  async *#taskEvents(
+    followed: AsyncIterable<FollowResponse__Output>,
+    subscribed: Promise<AsyncIterable<Envelope__Output> | undefined>,
+  ): AsyncGenerator<Envelope__Output> {
+    const plain = await subscribed;
+    if (plain !== undefined) return yield* plain;
+    for await (const { cursor, envelope } of followed) {
+      if (envelope !== null) yield envelope;
+      this.#cursor = cursor;
+    }
   }
 
   /** A call that may not be repeated: what came of it is unknown when the connection breaks. */
