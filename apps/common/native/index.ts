@@ -139,6 +139,11 @@ export interface Native {
   netnsCreate(path: string): Promise<void>;
   /** Unpins: unmounts and removes `path`. Nothing to do is no error. */
   netnsDelete(path: string): void;
+  /**
+   * A non-blocking TCP connection to 127.0.0.1, or else ::1, inside the network namespace at a path (null: our own), made
+   * on a thread of its own within 10 s per address. Fails as IPv4 did unless IPv6 succeeds.
+   */
+  connectLoopback(netns: string | null, port: number): Promise<number>;
 
   /** Sets a terminal's size: TIOCSWINSZ. */
   tiocswinsz(fd: number, rows: number, columns: number): void;
@@ -263,6 +268,7 @@ export const {
   userNamespace,
   netnsCreate,
   netnsDelete,
+  connectLoopback,
   tiocswinsz,
   unixListen,
   unixConnect,

@@ -17,6 +17,7 @@
 #include <linux/loop.h>
 #include <linux/openat2.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -911,6 +912,104 @@ static napi_value n_netns_delete(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
+/* ---- connections inside a network namespace ---- */
+
+struct connect_call {
+  napi_deferred deferred;
+  napi_threadsafe_function settle;
+  char *netns;
+  int port;
+  const char *step;
+  int fd;
+  int err;
+};
+
+#define CONNECT_SECONDS 10
+
+static int connect_loopback(int family, int port) {
+  struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = in6addr_loopback};
+  v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  /* bounds connect(2), too */
+  struct timeval limit = {.tv_sec = CONNECT_SECONDS};
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  int rc = family == AF_INET ? connect(fd, (struct sockaddr *)&v4, sizeof v4) : connect(fd, (struct sockaddr *)&v6, sizeof v6);
+  if (rc == 0) {
+    limit.tv_sec = 0;
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+  }
+  int err = errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
+  close(fd);
+  errno = err;
+  return -1;
+}
+
+/* setns changes the calling thread for good, so the thread ends with the call. */
+static void *connect_thread(void *argument) {
+  struct connect_call *call = argument;
+  bool there = true;
+  if (call->netns != NULL) {
+    call->step = "setns";
+    int ns = open(call->netns, O_RDONLY | O_CLOEXEC);
+    there = ns >= 0 && setns(ns, CLONE_NEWNET) == 0;
+    call->err = errno;
+    if (ns >= 0) close(ns);
+  }
+  if (there) {
+    call->step = "connect";
+    call->fd = connect_loopback(AF_INET, call->port);
+    if (call->fd < 0) {
+      call->err = errno;
+      call->fd = connect_loopback(AF_INET6, call->port);
+    }
+  }
+  napi_call_threadsafe_function(call->settle, call, napi_tsfn_blocking);
+  return NULL;
+}
+
+static void connect_settle(napi_env env, napi_value callback, void *context, void *data) {
+  (void)callback;
+  (void)context;
+  struct connect_call *call = data;
+  if (env == NULL) {
+    if (call->fd >= 0) close(call->fd);
+  } else if (call->fd >= 0) {
+    napi_resolve_deferred(env, call->deferred, number(env, call->fd));
+  } else {
+    napi_reject_deferred(env, call->deferred, make_error(env, call->err, call->step, call->netns));
+  }
+  napi_release_threadsafe_function(call->settle, napi_tsfn_release);
+  free(call->netns);
+  free(call);
+}
+
+static napi_value n_connect_loopback(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  OPTIONAL_STRING(netns, 0);
+  INT(port, 1);
+  struct connect_call *call = calloc(1, sizeof *call);
+  if (call == NULL) return fail_with(env, ENOMEM, "malloc", NULL);
+  napi_value promise, name;
+  napi_create_string_utf8(env, "connectLoopback", NAPI_AUTO_LENGTH, &name);
+  napi_create_promise(env, &call->deferred, &promise);
+  napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, NULL, NULL, NULL, connect_settle, &call->settle);
+  call->netns = netns;
+  call->port = port;
+  call->fd = -1;
+  netns = NULL; /* now the call's */
+  int err = start_thread(connect_thread, call);
+  if (err != 0) {
+    call->step = "pthread_create";
+    call->err = err;
+    napi_call_threadsafe_function(call->settle, call, napi_tsfn_blocking);
+  }
+  return promise;
+}
+
 /* ---- terminals and sockets ---- */
 
 static napi_value n_tiocswinsz(napi_env env, napi_callback_info info) {
@@ -1337,6 +1436,7 @@ static const struct {
     {"userNamespace", n_user_namespace},
     {"netnsCreate", n_netns_create},
     {"netnsDelete", n_netns_delete},
+    {"connectLoopback", n_connect_loopback},
     {"tiocswinsz", n_tiocswinsz},
     {"unixListen", n_unix_listen},
     {"unixConnect", n_unix_connect},
