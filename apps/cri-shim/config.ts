@@ -49,6 +49,16 @@ const file = schema.table({
     /** Names of plugins without which no container is made. */
     requiredPlugins: schema.strings([]),
   }),
+  /** Where Exec, Attach and PortForward are served. */
+  streaming: schema.table({
+    address: schema.string('127.0.0.1'),
+    /** 0: any that is free. */
+    port: schema.integer(0, { min: 0, max: 65_535 }),
+    certFile: schema.string(''),
+    keyFile: schema.string(''),
+    /** A connection without traffic is ended after it. */
+    idleTimeout: schema.duration('4h'),
+  }),
   registry: schema.table({ configPath: schema.string(defaultPaths.certsDir), ...formerRegistryKeys }),
   runtimes: schema.map(runtime, {}),
 });
@@ -67,6 +77,10 @@ export async function readConfig(args: readonly string[]): Promise<CriConfig> {
   const flags = parseFlags(args);
   const read = await loadConfig(flags.config ?? defaultPaths.criConfig, file, { optional: flags.config === undefined });
   const root = absolute('root', flags.root ?? read.root);
+  const { certFile, keyFile } = read.streaming;
+  if ((certFile === '') !== (keyFile === '')) {
+    throw new BerthError('invalid_argument', 'streaming.cert_file and streaming.key_file: set both or neither');
+  }
   const level = flags['log-level'] ?? read.log.level;
   if (!isLogLevel(level)) throw new BerthError('invalid_argument', `--log-level: one of ${logLevels.join(', ')}`);
   return {

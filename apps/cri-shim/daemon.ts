@@ -35,6 +35,8 @@ import type { Container } from './store/container.ts';
 import { Index } from './store/index.ts';
 import { Names } from './store/names.ts';
 import type { Sandbox } from './store/sandbox.ts';
+import { serveRequest } from './streaming/serve-request.ts';
+import { StreamingServer } from './streaming/streaming-server.ts';
 import { type Orphans, sweep } from './sweep.ts';
 import { Janitor } from './undo.ts';
 
@@ -77,6 +79,8 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   const nri = new NriConnections(config.nri, rt.nri, log);
   started.defer(() => nri.close());
   await nri.start();
+  await rt.streaming.listen();
+  started.defer(() => rt.streaming.close());
   const server = new GrpcServer();
   server.add(healthService(log)).add(runtimeService(rt)).add(imageService(rt.images, log));
   await server.listen(address, { mode: 0o600 });
@@ -105,6 +109,7 @@ function compose(config: CriConfig, log: Logger): Runtime {
   const sandboxes = new Index<Sandbox>('pod sandbox');
   const containers = new Index<Container>('container');
   const core = new Core(config.core.address, config.core.snapshotter);
+  const { certFile, keyFile, idleTimeout, address: host, port } = config.streaming;
   const rt: Runtime = {
     config,
     log,
@@ -127,6 +132,10 @@ function compose(config: CriConfig, log: Logger): Runtime {
     imageDrop: new ImageDrop(core.channel, log),
     logs: new WorkerLogManager({ stateDirectory: join(state, 'logs'), log }),
     exec: new TaskExecutor({ channel: core.channel, stateDirectory: join(state, 'exec'), log }),
+    streaming: new StreamingServer(
+      { address: host, port, certificate: certFile, key: keyFile, idleMs: idleTimeout, log },
+      (request, upgrade, socket, head) => serveRequest(rt, request, upgrade, socket, head),
+    ),
     files: new PodFiles(root, state),
     stdio: new Stdio(state),
     volumes: new ImageVolumes(state),

@@ -18,6 +18,7 @@ import type { Container } from './store/container.ts';
 import type { Index } from './store/index.ts';
 import type { Names } from './store/names.ts';
 import type { Sandbox } from './store/sandbox.ts';
+import type { StreamingServer } from './streaming/streaming-server.ts';
 import type { Janitor } from './undo.ts';
 
 /** Everything that the handlers of the runtime service work with; built once, in daemon.ts. */
@@ -33,6 +34,7 @@ export interface Runtime {
   readonly imageDrop: ImageDrop;
   readonly logs: LogManager;
   readonly exec: Executor;
+  readonly streaming: StreamingServer;
   readonly files: PodFiles;
   readonly stdio: Stdio;
   readonly volumes: ImageVolumes;

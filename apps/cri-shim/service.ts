@@ -2,6 +2,7 @@ import { type Implementation, implement, type Service } from '#common/grpc/adapt
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { RuntimeServiceHandlers } from '#proto/runtime/v1/RuntimeService.ts';
 import { createContainer } from './container-create.ts';
+import { execUrl } from './container-exec.ts';
 import { execSync } from './container-exec-sync.ts';
 import { listContainers } from './container-list.ts';
 import { reopenContainerLog } from './container-log-reopen.ts';
@@ -14,6 +15,7 @@ import type { Runtime } from './runtime.ts';
 import { runtimeConfig } from './runtime-config.ts';
 import { updateRuntimeConfig } from './runtime-config-update.ts';
 import { listSandboxes } from './sandbox-list.ts';
+import { portForwardUrl } from './sandbox-port-forward.ts';
 import { removeSandbox } from './sandbox-remove.ts';
 import { runSandbox } from './sandbox-run.ts';
 import { sandboxStatus } from './sandbox-status.ts';
@@ -81,6 +83,8 @@ export function runtimeService(rt: Runtime): Service {
       return {};
     },
     execSync: (request, ctx) => execSync(rt, request, ctx.signal),
+    exec: (request) => execUrl(rt, request),
+    portForward: (request) => portForwardUrl(rt, request),
   };
   return implement(serviceDefinition('runtime.v1.RuntimeService'), implementation, { log: rt.log });
 }

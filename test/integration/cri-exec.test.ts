@@ -81,7 +81,7 @@ test('a killed command has the exit code that shells give it', async () => {
   expect((await sh('kill -9 $$')).exitCode).toBe(137);
 });
 
-test('large output is complete up to 16 MiB and cut beyond, which it says, and the command goes on', async () => {
+test('CVE-2022-31030: large output is complete up to 16 MiB and cut beyond, which it says, and the command goes on', async () => {
   const large = await sh('dd if=/dev/zero bs=1024 count=8000 2>/dev/null');
   expect(large.stdout.length).toBe(8000 * 1024);
   const huge = await sh('dd if=/dev/zero bs=65536 count=320 2>/dev/null; exit 4');
@@ -117,7 +117,7 @@ describe('a command that takes too long', () => {
   });
 });
 
-test('a process that a command leaves behind does not hold up its result', async () => {
+test('CVE-2026-53495: a process that a command leaves behind does not hold up its result', async () => {
   const { stdout, exitCode } = await sh('echo started; sleep 504 & exit 5');
   expect([stdout.toString(), exitCode]).toEqual(['started\n', 5]);
   expect(readdirSync(join(suite.dir, 'io'))).toEqual([]);

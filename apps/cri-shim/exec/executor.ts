@@ -1,4 +1,5 @@
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
+import type { RemoteStreams } from '../streaming/remote-command/remote-streams.ts';
 
 /** What a command run by `execSync` left; both streams together fit a message of 16 MiB. */
 export interface ExecResult {
@@ -25,4 +26,18 @@ export interface Executor {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<ExecResult>;
+
+  /**
+   * Runs `command` with a client's streams, and answers its exit code once its output has been taken. A client that
+   * leaves takes the command along: it is killed with all that it started.
+   *
+   * @throws `not_found` when the command or the container doesn't exist, `canceled` when the client has left.
+   */
+  stream(
+    containerId: string,
+    spec: RuntimeSpec,
+    command: readonly string[],
+    tty: boolean,
+    client: RemoteStreams,
+  ): Promise<number>;
 }

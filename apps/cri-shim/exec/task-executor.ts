@@ -1,17 +1,17 @@
-import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BerthError, isCode, messageOf } from '#common/errors.ts';
-import type { Channel, Client } from '#common/grpc/client.ts';
+import { BerthError } from '#common/errors.ts';
+import type { Channel } from '#common/grpc/client.ts';
 import type { Logger } from '#common/log.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
-import { packJson, typeUrls } from '#common/typeurl.ts';
 import type { TasksDefinition, TasksHandlers } from '#proto/containerd/services/tasks/v1/Tasks.ts';
+import type { RemoteStreams } from '../streaming/remote-command/remote-streams.ts';
 import { Budget, CapturedOutput } from './captured-output.ts';
-import { descendantsOf, killMarked } from './descendants.ts';
+import { ExecProcess, quote, RESTART_MS, type Tasks } from './exec-process.ts';
 import type { ExecResult, Executor } from './executor.ts';
+import { StreamedPipes } from './streamed-pipes.ts';
 
 export interface TaskExecutorOptions {
   readonly channel: Channel;
@@ -24,29 +24,16 @@ export interface TaskExecutorOptions {
 const OUTPUT_BYTES = 16 * 1024 * 1024 - 4096;
 /** How long output may be held open by what the command left behind. */
 const DRAIN_MS = 1000;
-/** For a killed command to be gone, and for taking everything back. */
-const CLEANUP_MS = 10_000;
-/** How long a berthd that is being restarted is waited for. */
-const RESTART_MS = 30_000;
-
-const SIGKILL = 9;
-
-/** One command in one container. */
-interface Exec {
-  readonly containerId: string;
-  readonly execId: string;
-}
-
 /** Runs commands as processes of a container's task, with FIFOs that are read here. */
 export class TaskExecutor implements Executor {
   readonly #channel: Channel;
-  readonly #tasks: Client<TasksHandlers, TasksDefinition>;
+  readonly #tasks: Tasks;
   readonly #directory: string;
   readonly #log: Logger;
 
   constructor(options: TaskExecutorOptions) {
     this.#channel = options.channel;
-    this.#tasks = options.channel.client('containerd.services.tasks.v1.Tasks');
+    this.#tasks = options.channel.client<TasksHandlers, TasksDefinition>('containerd.services.tasks.v1.Tasks');
     this.#directory = options.stateDirectory;
     this.#log = options.log;
     rmSync(this.#directory, { recursive: true, force: true });
@@ -59,21 +46,21 @@ export class TaskExecutor implements Executor {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<ExecResult> {
-    const exec = { containerId, execId: randomBytes(16).toString('hex') };
+    const exec = new ExecProcess(this.#tasks, this.#log, containerId, command);
     await this.#channel.waitReady(RESTART_MS);
     await using undo = new AsyncDisposableStack();
     const output = await this.#openOutput(exec, undo);
-    await this.#create(exec, spec, command, output);
-    undo.defer(() => this.#delete(exec));
-    const exit = this.#exitOf(exec);
+    await exec.create(spec, false, { stdout: output[0]?.path ?? '', stderr: output[1]?.path ?? '' });
+    undo.defer(() => exec.delete());
+    const exit = exec.exit();
     exit.catch(() => undefined);
-    const { pid } = await this.#start(exec, command);
+    await exec.start();
     await Promise.all(output.map((stream) => stream.release()));
 
     const stop = stopReasons(timeoutMs, signal);
     const exitCode = await orStopped(exit, stop);
     if (exitCode === undefined) {
-      await this.#kill(exec, pid, exit);
+      await exec.kill(exit);
       throw stopError(command, timeoutMs, signal);
     }
     await Promise.race([Promise.all(output.map(({ ended }) => ended)), sleep(DRAIN_MS, undefined, { ref: false })]);
@@ -81,82 +68,50 @@ export class TaskExecutor implements Executor {
     return { stdout, stderr, exitCode };
   }
 
-  async #openOutput({ containerId, execId }: Exec, undo: AsyncDisposableStack): Promise<CapturedOutput[]> {
+  async stream(
+    containerId: string,
+    spec: RuntimeSpec,
+    command: readonly string[],
+    tty: boolean,
+    client: RemoteStreams,
+  ): Promise<number> {
+    const exec = new ExecProcess(this.#tasks, this.#log, containerId, command);
+    await this.#channel.waitReady(RESTART_MS);
+    await using undo = new AsyncDisposableStack();
+    const folder = await this.#folder(exec, undo);
+    const pipes = undo.use(new StreamedPipes(folder, client));
+    await exec.create(spec, tty, pipes.paths);
+    undo.defer(() => exec.delete());
+    const exit = exec.exit();
+    exit.catch(() => undefined);
+    await exec.start();
+    pipes.started();
+    client.onResize(({ width, height }) => void exec.resize(width, height));
+    void pipes.stdinEnded.then(() => exec.closeStdin());
+    const exitCode = await orStopped(exit, client.gone);
+    if (exitCode === undefined) {
+      await exec.kill(exit);
+      throw BerthError.from(client.gone.reason, `command ${quote(command)} was killed`);
+    }
+    await pipes.drained(DRAIN_MS);
+    return exitCode;
+  }
+
+  async #folder({ containerId, execId }: ExecProcess, undo: AsyncDisposableStack): Promise<string> {
     const folder = join(this.#directory, `${containerId}-${execId}`);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     undo.defer(() => rm(folder, { recursive: true, force: true }));
+    return folder;
+  }
+
+  async #openOutput(exec: ExecProcess, undo: AsyncDisposableStack): Promise<CapturedOutput[]> {
+    const folder = await this.#folder(exec, undo);
     const budget = new Budget(OUTPUT_BYTES);
     return ['stdout', 'stderr'].map((name) => {
       const stream = new CapturedOutput(join(folder, name), budget);
       undo.defer(() => stream.close());
       return stream;
     });
-  }
-
-  async #create(exec: Exec, spec: RuntimeSpec, command: readonly string[], output: CapturedOutput[]): Promise<void> {
-    const process = { ...spec.process, args: [...command], terminal: false };
-    await this.#tasks.exec({
-      ...exec,
-      stdout: output[0]?.path ?? '',
-      stderr: output[1]?.path ?? '',
-      spec: packJson(typeUrls.process, process),
-    });
-  }
-
-  async #start(exec: Exec, command: readonly string[]): Promise<{ pid: number }> {
-    try {
-      return await this.#tasks.start(exec);
-    } catch (error) {
-      throw startError(exec, command, error);
-    }
-  }
-
-  /** The exit code. Outlives a restart of berthd. */
-  async #exitOf(exec: Exec): Promise<number> {
-    let unreachableSince: number | undefined;
-    for (;;) {
-      try {
-        return (await this.#tasks.wait(exec)).exitStatus;
-      } catch (error) {
-        unreachableSince ??= Date.now();
-        if (!isCode(error, 'unavailable') || Date.now() - unreachableSince > RESTART_MS) throw error;
-        await sleep(100);
-      }
-    }
-  }
-
-  /** Kills the command and whatever it started in its container, and waits until it is gone. */
-  async #kill(exec: Exec, pid: number, exit: Promise<number>): Promise<void> {
-    const children = await this.#childrenInContainer(exec, pid);
-    try {
-      await this.#tasks.kill({ ...exec, signal: SIGKILL }, { timeoutMs: CLEANUP_MS });
-    } catch (error) {
-      if (!isCode(error, 'not_found')) this.#log.warn({ err: error, ...exec }, 'could not kill a command');
-    }
-    await Promise.all(children.map(killMarked));
-    await Promise.race([exit.catch(() => undefined), sleep(CLEANUP_MS, undefined, { ref: false })]);
-  }
-
-  /** Only processes that berthd, too, counts to the container: a pid of another runtime may mean something else. */
-  async #childrenInContainer({ containerId }: Exec, pid: number) {
-    try {
-      const { processes } = await this.#tasks.listPids({ containerId }, { timeoutMs: CLEANUP_MS });
-      const inContainer = new Set(processes.map((each) => each.pid));
-      if (!inContainer.has(pid)) return [];
-      return (await descendantsOf(pid)).filter((mark) => inContainer.has(mark.pid));
-    } catch (error) {
-      this.#log.debug({ err: error, containerId }, 'could not list the processes of a container');
-      return [];
-    }
-  }
-
-  async #delete(exec: Exec): Promise<void> {
-    try {
-      await this.#tasks.deleteProcess(exec, { timeoutMs: CLEANUP_MS });
-    } catch (error) {
-      // With the container's task its commands are gone.
-      if (!isCode(error, 'not_found')) this.#log.warn({ err: error, ...exec }, 'a command is left in its container');
-    }
   }
 }
 
@@ -185,19 +140,4 @@ async function orStopped<T>(result: Promise<T>, stop: AbortSignal | undefined): 
 function stopError(command: readonly string[], timeoutMs: number, signal: AbortSignal | undefined): BerthError {
   if (signal?.aborted) return BerthError.from(signal.reason, `command ${quote(command)} was killed`);
   return new BerthError('deadline_exceeded', `command ${quote(command)} timed out after ${timeoutMs / 1000} s`);
-}
-
-/** The OCI runtimes tell a missing program in words only. */
-function startError({ containerId }: Exec, command: readonly string[], error: unknown): BerthError {
-  const missing = /executable file .*not found|no such file or directory/i.test(messageOf(error));
-  if (!missing) return BerthError.from(error, `command ${quote(command)} in container ${containerId}`);
-  return new BerthError(
-    'not_found',
-    `command ${quote(command.slice(0, 1))} is not in container ${containerId}: ${messageOf(error)}`,
-    { cause: error },
-  );
-}
-
-function quote(command: readonly string[]): string {
-  return JSON.stringify(command.join(' ').slice(0, 200));
 }

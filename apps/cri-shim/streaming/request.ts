@@ -1,0 +1,24 @@
+/** What a streaming URL stands for. */
+export type StreamingRequest = CommandRequest | PortForwardRequest;
+
+/** Exec, a command with streams. */
+export interface CommandRequest extends StreamChoice {
+  readonly kind: 'exec';
+  readonly containerId: string;
+  readonly command: readonly string[];
+}
+
+/** Which streams the client asked for. With a terminal there is no stderr. */
+export interface StreamChoice {
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+}
+
+export interface PortForwardRequest {
+  readonly kind: 'portforward';
+  readonly sandboxId: string;
+  /** For clients over plain WebSockets, which can't name ports themselves. */
+  readonly ports: readonly number[];
+}
