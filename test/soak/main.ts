@@ -3,8 +3,10 @@
  * the same choices again, though the machine's timing is its own.
  */
 import { parseArgs } from 'node:util';
+import { churnSoak } from './churn.ts';
 import { coreSoak } from './core.ts';
 import { pullSoak } from './pull.ts';
+import { restartsSoak } from './restarts.ts';
 import { shimSoak } from './shim.ts';
 
 export interface SoakOptions {
@@ -16,7 +18,9 @@ export interface SoakOptions {
 
 /** Each throws at the first thing that is wrong. */
 const suites: Readonly<Record<string, (options: SoakOptions) => Promise<void>>> = {
+  churn: churnSoak,
   core: coreSoak,
+  restarts: restartsSoak,
   pull: pullSoak,
   shim: shimSoak,
 };

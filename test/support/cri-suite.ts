@@ -176,7 +176,7 @@ export function useCri(settings: (dir: string) => Readonly<Record<string, unknow
 }
 
 /** The number of a bridge that isn't there yet: several runs of these tests may share a machine. */
-function freeNetwork(): number {
+export function freeNetwork(): number {
   for (;;) {
     const number = randomInt(100, 256);
     if (!existsSync(`/sys/class/net/berth-t${number}`)) return number;
