@@ -182,7 +182,7 @@ export class SpdySession implements StreamHost {
         return this.#codec.decode(payload.subarray(4)).then(() => this.#fin(payload.readUInt32BE(0), flags));
       case TYPE.RST_STREAM:
         need(payload, 8, type);
-        this.#streams.get(payload.readUInt32BE(0) & MAX_WINDOW)?.destroy(streamReset());
+        this.#rstStream(this.#streams.get(payload.readUInt32BE(0) & MAX_WINDOW));
         return undefined;
       case TYPE.SETTINGS:
         this.#settings(payload);
@@ -200,6 +200,12 @@ export class SpdySession implements StreamHost {
         // GOAWAY: the client opens no more streams; those that are open go on. Unknown types are to be ignored (2.2.1).
         return undefined;
     }
+  }
+
+  /** What came before the peer's end of the stream is still good: it only wants nothing more. */
+  #rstStream(stream: SpdyStream | undefined): void {
+    if (stream?.remoteEnded && stream.writableEnded) return;
+    stream?.destroy(streamReset());
   }
 
   #synStream(flags: number, payload: Buffer): Promise<void> {
