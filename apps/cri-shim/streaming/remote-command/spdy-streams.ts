@@ -55,7 +55,7 @@ export class SpdyStreams {
     }
     const { stdin, stdout, stderr, error, resize } = Object.fromEntries(this.#streams);
     for (const stream of [stdout, stderr, error]) stream?.resume();
-    stdin?.end();
+    // Our half of stdin stays open: its end tells Kubernetes' client that the command reads no more.
     return {
       ...(stdin && { stdin }),
       ...(stdout && { stdout }),

@@ -204,8 +204,8 @@ export class SpdySession implements StreamHost {
 
   /** What came before the peer's end of the stream is still good: it only wants nothing more. */
   #rstStream(stream: SpdyStream | undefined): void {
-    if (stream?.remoteEnded && stream.writableEnded) return;
-    stream?.destroy(streamReset());
+    if (stream?.remoteEnded) stream.end();
+    else stream?.destroy(streamReset());
   }
 
   #synStream(flags: number, payload: Buffer): Promise<void> {
