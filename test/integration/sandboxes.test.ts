@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { packJson, typeUrls } from '#common/typeurl.ts';
@@ -6,6 +6,7 @@ import { decode } from '#common/wire/codec.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { alive } from '../support/container.ts';
 import { expectNoLeaks, type LeakScope, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
+import { pretenceShim } from '../support/pretence-shim.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();
@@ -13,12 +14,8 @@ let runtime: string;
 let scope: LeakScope;
 let clean: LeakSnapshot;
 
-const shimScript = join(import.meta.dirname, '../support/sandbox-shim.ts');
-
 beforeAll(() => {
-  runtime = join(suite.dir, 'containerd-shim-pretence-v1');
-  const line = `exec -a ${runtime} ${process.execPath} --no-warnings ${shimScript} "$@"`;
-  writeFileSync(runtime, `#!/bin/bash\n${line}\n`, { mode: 0o755 });
+  runtime = pretenceShim(suite.dir);
   scope = { dir: suite.dir, names: [suite.namespace] };
   clean = leakSnapshot(scope);
 });

@@ -2,13 +2,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packJson, typeUrls } from '#common/typeurl.ts';
-import { encode } from '#common/wire/codec.ts';
+import { decode, encode } from '#common/wire/codec.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
 import { alive, createContainer, Output, processOf, removeContainer } from '../support/container.ts';
 import { expectNoLeaks, type LeakScope, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
 import { needsPeer, newerContainerd, type Peer } from '../support/peers.ts';
+import { pretenceShim } from '../support/pretence-shim.ts';
 import { suitCrun } from '../support/suit-crun.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -167,6 +168,39 @@ describe('OCI runtime state', () => {
     await tasks.wait({ containerId: 'apart' });
     await tasks.delete({ containerId: 'apart' });
     await removeContainer(suite, 'apart');
+    await expectNoLeaks(scope, clean);
+  });
+});
+
+describe('a shim that ends without telling', () => {
+  it("has its task's exit and delete told in its place, once", async () => {
+    const { tasks, events } = suite.clients;
+    const id = 'untold';
+    const stop = new AbortController();
+    const filters = [`namespace==${suite.namespace},topic~="^/tasks/"`];
+    const told: unknown[] = [];
+    const reading = (async () => {
+      for await (const { topic, event } of events.subscribe({ filters }, { signal: stop.signal })) {
+        const type = topic === '/tasks/exit' ? 'containerd.events.TaskExit' : 'containerd.events.TaskDelete';
+        const { containerId, id, pid, exitStatus } = decode(type, event?.value as Buffer);
+        told.push({ topic, containerId, id, pid, exitStatus });
+      }
+    })().catch(() => undefined);
+    await createContainer(suite, { id, chain, runtime: pretenceShim(suite.dir), args: ['true'] });
+    const { pid } = await tasks.create({ containerId: id });
+    await tasks.start({ containerId: id });
+    await tasks.kill({ containerId: id, signal: 9 });
+    await tasks.wait({ containerId: id });
+    expect(await tasks.delete({ containerId: id })).toMatchObject({ exitStatus: 137, pid });
+    await waitFor('the last event', () => told.length >= 2);
+    await removeContainer(suite, id);
+    stop.abort();
+    await reading;
+    const end = { containerId: id, id, pid, exitStatus: 137 };
+    expect(told).toEqual([
+      { topic: '/tasks/exit', ...end },
+      { topic: '/tasks/delete', ...end },
+    ]);
     await expectNoLeaks(scope, clean);
   });
 });

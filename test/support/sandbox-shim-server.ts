@@ -1,4 +1,5 @@
 /** The server of sandbox-shim.ts. */
+import { rmSync } from 'node:fs';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { handleTyped } from '#common/ttrpc/typed.ts';
 
@@ -8,7 +9,7 @@ const now = () => ({ seconds: String(Math.floor(Date.now() / 1000)), nanos: 0 })
 export async function serve(id: string, socket: string): Promise<void> {
   const server = new TtrpcServer();
   serveSandbox(server, id);
-  serveTasks(server);
+  serveTasks(server, socket);
   await server.listen(socket);
 }
 
@@ -74,7 +75,7 @@ function serveSandbox(server: TtrpcServer, id: string): void {
   );
 }
 
-function serveTasks(server: TtrpcServer): void {
+function serveTasks(server: TtrpcServer, socket: string): void {
   const service = 'containerd.task.v3.Task';
   const v2 = 'containerd.task.v2';
   const tasks = new Map<
@@ -113,5 +114,8 @@ function serveTasks(server: TtrpcServer): void {
     return { pid: process.pid, exitStatus: 137, exitedAt: now() };
   });
   // Nobody may end a sandbox by way of a task in it.
-  handleTyped(server, service, 'Shutdown', `${v2}.ShutdownRequest`, 'google.protobuf.Empty', () => process.exit(1));
+  handleTyped(server, service, 'Shutdown', `${v2}.ShutdownRequest`, 'google.protobuf.Empty', () => {
+    rmSync(socket, { force: true });
+    process.exit(1);
+  });
 }

@@ -16,10 +16,10 @@ export interface ShimEndpointOptions {
   readonly socketPath: string;
   readonly exchange: EventPublisher;
   /**
-   * Looks at an event before anybody else does. The shim gets its acknowledgement, and stops repeating the event, only
-   * after that.
+   * Looks at an event before anybody else does; false for one that isn't to be handed on. The shim gets its
+   * acknowledgement, and stops repeating the event, only after that.
    */
-  readonly observe: (envelope: Envelope) => Promise<void>;
+  readonly observe: (envelope: Envelope) => Promise<boolean>;
   readonly log: Logger;
 }
 
@@ -38,9 +38,9 @@ export async function serveShimEndpoint(options: ShimEndpointOptions): Promise<S
     'google.protobuf.Empty',
     async (request) => {
       const envelope = envelopeOf(request.envelope);
-      await observe(envelope);
-      exchange.forward(envelope);
-      log.debug({ ns: envelope.namespace, topic: envelope.topic }, 'event of a shim');
+      const isNews = await observe(envelope);
+      if (isNews) exchange.forward(envelope);
+      log.debug({ ns: envelope.namespace, topic: envelope.topic, isNews }, 'event of a shim');
       return {};
     },
   );

@@ -19,7 +19,7 @@ export interface BundleFacts {
   readonly address: string | undefined;
   /** The sandbox whose shim serves the task; undefined for a task with a shim of its own. */
   readonly sandbox: string | undefined;
-  /** Whether the shim had acknowledged the Create, and no Delete since. */
+  /** Whether the shim had acknowledged the Create, and no Delete was told since. */
   readonly created: boolean;
   /** How the init process ended, once that is known. */
   readonly exit: Exit | undefined;
@@ -36,7 +36,7 @@ export interface BundleFacts {
  *     bootstrap.json    its answer to `start`
  *     group             the pod whose shim it is, where pods have one
  *     sandbox           id of the sandbox whose shim serves the task: no shim is started for it
- *     created           there from the acknowledged Create to the acknowledged Delete
+ *     created           there from the acknowledged Create until a Delete is acknowledged and told
  *     exit.json         how the init process ended
  *
  * It lives on a tmpfs: small writes are synchronous, because a round trip through the thread pool takes longer than the

@@ -11,14 +11,12 @@ import { settledServers } from './bundle-processes.ts';
 import type { ShimResponse } from './shim.ts';
 import { Shim } from './shim.ts';
 import { ShimLog } from './shim-log.ts';
-import type { ShimReaper } from './shim-reaper.ts';
 import { Task } from './task.ts';
 import type { TaskManager } from './task-manager.ts';
 
 export interface RecoveryOptions {
   readonly tasksDir: string;
   readonly manager: TaskManager;
-  readonly reaper: ShimReaper;
   readonly containers: Pick<ContainerStore, 'get'>;
   readonly log: Logger;
 }
@@ -31,7 +29,7 @@ const SHIM_TIMEOUT_MS = 2000;
  *
  * - A bundle is there before its shim is started and until after that has ended, so every shim has a bundle.
  * - `created` is there for as long as clients know of the task. Without it, whatever the bundle has is torn down: no
- *   client was told that it exists, or one was told that it is gone.
+ *   client was told that it exists, or the world was told that it is gone. With it, the world is told now.
  * - Shims remember exits until they are deleted and repeat events until we acknowledge them. So nothing is published
  *   here for a shim that answers; only the death of a shim is news.
  * - A shim that is alive but doesn't answer keeps its container; only the calls to it fail.
@@ -88,11 +86,9 @@ async function recover(bundle: Bundle, options: RecoveryOptions): Promise<Outcom
     }
     task?.task.shim?.close();
     task?.task.shimLog?.close();
-    void options.manager
-      .exclusively(bundle, () => options.reaper.reap(bundle, facts))
-      .catch((error: unknown) => {
-        log.error({ err: error }, 'tearing down an unfinished task');
-      });
+    void options.manager.tearDown(bundle, facts).catch((error: unknown) => {
+      log.error({ err: error }, 'tearing down an unfinished task');
+    });
   } catch (error) {
     log.error({ err: error }, 'recovering a task');
   }

@@ -1,12 +1,14 @@
 import { BerthError, isCode } from '#common/errors.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
+import { timestampNow } from '#common/timestamp.ts';
 import { decode } from '#common/wire/codec.ts';
 import { writeContainerFile } from '../containers/container-file.ts';
 import type { Container, ContainerStore } from '../containers/store.ts';
 import type { Envelope, EventPublisher } from '../events/events.ts';
-import type { Bundle } from './bundle.ts';
-import type { Exit } from './exit.ts';
+import type { Bundle, BundleFacts } from './bundle.ts';
+import { EndEvents } from './end-events.ts';
+import { type Exit, KILLED } from './exit.ts';
 import { deactivateRootfs } from './rootfs.ts';
 import type { Shim } from './shim.ts';
 import { shutDown } from './shim-reaper.ts';
@@ -32,11 +34,13 @@ export class TaskManager {
   /** By group: a shim mustn't be told to end while a task is about to be made in it. */
   readonly #shims = new KeyedQueue();
   readonly #creator: TaskCreator;
+  readonly #ends: EndEvents;
   readonly #stopping = new AbortController();
 
   constructor(options: TaskManagerOptions) {
     this.#options = options;
     this.#creator = new TaskCreator(options, this.#shims);
+    this.#ends = new EndEvents(options.events);
   }
 
   /** @throws not_found, saying which of container and task is missing. */
@@ -60,7 +64,8 @@ export class TaskManager {
     const create = async () => {
       if (this.#tasks.has(key(namespace, id))) throw new BerthError('already_exists', `task ${id} already exists`);
       const { task, pid } = await this.#creator.create(namespace, container, input, signal);
-      this.adopt(task);
+      this.#ends.begin(namespace, id, pid);
+      this.#takeUp(task);
       return pid;
     };
     return await this.#queue.run(key(namespace, id), create, { signal });
@@ -74,30 +79,42 @@ export class TaskManager {
     return await this.#queue.run(key(namespace, id), () => this.#delete(this.get(namespace, id)));
   }
 
-  /** Runs work on a task's bundle that no Create or Delete of that id may meet. */
-  async exclusively<T>(bundle: Bundle, work: () => Promise<T>): Promise<T> {
-    return await this.#queue.run(key(bundle.namespace, bundle.id), work);
-  }
-
-  /** Takes up a task: from now on it is known, and its shim's death is noticed. */
+  /** Takes up a task that an earlier daemon made. */
   adopt(task: Task): void {
-    this.#tasks.set(key(task.namespace, task.id), task);
-    if (task.shim === undefined) void this.#lost(task);
-    else task.shim.onClose(() => void this.#lost(task));
+    this.#ends.resume(task.namespace, task.id);
+    this.#takeUp(task);
   }
 
-  /** Notes the end of an init process before anybody hears of it, so that a restart or the shim's death can't undo it. */
-  async observe(envelope: Envelope): Promise<void> {
-    if (envelope.topic !== '/tasks/exit' || envelope.event.type_url !== 'containerd.events.TaskExit') return;
-    const { containerId, id, pid, exitStatus, exitedAt } = decode('containerd.events.TaskExit', envelope.event.value);
-    const task = this.#tasks.get(key(envelope.namespace, containerId));
-    if (task === undefined || id !== containerId || task.deleting) return;
-    const exit = task.recordExit({ pid, exitStatus, exitedAt: exitedAt ?? envelope.timestamp });
-    try {
-      task.bundle.recordExit(exit);
-    } catch (error) {
-      this.#logOf(task.bundle).warn({ err: error }, 'recording the end of a task');
+  /**
+   * Tears down what a client doesn't know of, or had deleted when the daemon was killed: then the world hears of that.
+   * @throws when it can't be removed.
+   */
+  async tearDown(bundle: Bundle, facts: BundleFacts): Promise<void> {
+    await this.#queue.run(key(bundle.namespace, bundle.id), async () => {
+      await this.#options.reaper.reap(bundle, facts);
+      const exit = facts.exit ?? { pid: 0, exitStatus: KILLED, exitedAt: timestampNow() };
+      if (facts.created) this.#ends.tell(bundle.namespace, '/tasks/delete', bundle.id, exit);
+    });
+  }
+
+  /**
+   * Notes the end of an init process before anybody hears of it, so that a restart or the shim's death can't undo it.
+   * False for what everybody has heard already.
+   */
+  async observe({ namespace, topic, event, timestamp }: Envelope): Promise<boolean> {
+    if (topic === '/tasks/delete' && event.type_url === 'containerd.events.TaskDelete') {
+      const { containerId, pid } = decode(event.type_url, event.value);
+      return this.#ends.admit(namespace, topic, containerId, pid);
     }
+    if (topic !== '/tasks/exit' || event.type_url !== 'containerd.events.TaskExit') return true;
+    const { containerId, id, pid, exitStatus, exitedAt } = decode(event.type_url, event.value);
+    if (id !== containerId) return true;
+    if (!this.#ends.admit(namespace, topic, containerId, pid)) return false;
+    const task = this.#tasks.get(key(namespace, containerId));
+    if (task?.deleting === false && task.mayHave(pid)) {
+      this.#record(task, { pid, exitStatus, exitedAt: exitedAt ?? timestamp });
+    }
+    return true;
   }
 
   /** Keeps what the bundle says of its container as new as the record. */
@@ -131,9 +148,18 @@ export class TaskManager {
     this.#tasks.clear();
   }
 
+  /** From now on the task is known, and its shim's death is noticed. */
+  #takeUp(task: Task): void {
+    this.#tasks.set(key(task.namespace, task.id), task);
+    if (task.shim === undefined) void this.#lost(task);
+    else task.shim.onClose(() => void this.#lost(task));
+  }
+
   async #delete(task: Task): Promise<Exit> {
     const outcome = task.lost ? undefined : await this.#deleteFromShim(task);
     if (outcome !== undefined) {
+      if (!(await this.#ends.deleteTold(task)))
+        this.#tellEnd(task, outcome instanceof BerthError ? undefined : outcome);
       await task.bundle.recordDeleted();
       const { shim } = task;
       if (shim !== undefined && !task.inSandbox) {
@@ -142,7 +168,9 @@ export class TaskManager {
     } else {
       await task.cleared;
     }
+    if (outcome === undefined) this.#ends.tell(task.namespace, '/tasks/delete', task.id, task.exit as Exit);
     this.#tasks.delete(key(task.namespace, task.id));
+    this.#ends.end(task.namespace, task.id);
     task.shim?.close();
     task.shimLog?.close();
     await task.bundle.remove();
@@ -151,10 +179,15 @@ export class TaskManager {
       this.#logOf(task.bundle).warn({ err: error }, 'mounts of a task left over');
     });
     if (outcome instanceof BerthError) throw outcome;
-    if (outcome !== undefined) return outcome;
-    const exit = task.exit as Exit;
-    this.#publish(task, '/tasks/delete', exit);
-    return exit;
+    return outcome ?? (task.exit as Exit);
+  }
+
+  /** In place of a shim that has deleted the task and not told it. */
+  #tellEnd(task: Task, outcome: Exit | undefined): void {
+    const exit = outcome ?? task.exit ?? { pid: 0, exitStatus: KILLED, exitedAt: timestampNow() };
+    this.#logOf(task.bundle).debug('telling the end of a task in place of its shim');
+    if (!task.exitOnRecord) this.#ends.tell(task.namespace, '/tasks/exit', task.id, exit);
+    this.#ends.tell(task.namespace, '/tasks/delete', task.id, exit);
   }
 
   /**
@@ -188,24 +221,25 @@ export class TaskManager {
   async #lost(task: Task): Promise<void> {
     if (task.deleting || task.isBeingCleared) return;
     task.isBeingCleared = true;
-    const log = this.#logOf(task.bundle);
-    log.warn('shim has died; clearing up behind it');
-    const known = task.exit !== undefined;
-    const exit = task.recordExit(await this.#options.reaper.clear(task.bundle, task.inSandbox ? '' : task.shimBinary));
+    this.#logOf(task.bundle).warn('shim has died; clearing up behind it');
+    const exit = this.#record(
+      task,
+      await this.#options.reaper.clear(task.bundle, task.inSandbox ? '' : task.shimBinary),
+    );
     task.shimLog?.close();
-    try {
-      task.bundle.recordExit(exit);
-      if (!known) this.#publish(task, '/tasks/exit', exit);
-    } catch (error) {
-      log.error({ err: error }, 'recording the end of a task');
-    } finally {
-      task.markCleared();
-    }
+    if (!task.exitOnRecord) this.#ends.tell(task.namespace, '/tasks/exit', task.id, exit);
+    task.markCleared();
   }
 
-  #publish(task: Task, topic: '/tasks/exit' | '/tasks/delete', exit: Exit): void {
-    const type = topic === '/tasks/exit' ? 'containerd.events.TaskExit' : 'containerd.events.TaskDelete';
-    this.#options.events.publishTyped(task.namespace, topic, type, { containerId: task.id, id: task.id, ...exit });
+  /** In memory and on disk. The exit that stands, see Task.recordExit. */
+  #record(task: Task, exit: Exit): Exit {
+    const standing = task.recordExit(exit);
+    try {
+      task.bundle.recordExit(standing);
+    } catch (error) {
+      this.#logOf(task.bundle).error({ err: error }, 'recording the end of a task');
+    }
+    return standing;
   }
 
   #logOf(bundle: Bundle): Logger {

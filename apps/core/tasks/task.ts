@@ -37,6 +37,8 @@ export class Task {
   /** undefined for a task whose shim was found dead at start. */
   readonly shim: Shim | undefined;
   readonly inSandbox: boolean;
+  /** Whether an earlier daemon knew how the init process ended: it told that, or the shim does. */
+  readonly exitOnRecord: boolean;
   /** Set while a Delete that the shim acknowledged goes on: its connection may break now. */
   deleting = false;
   /** Set when somebody has noticed that the shim died. */
@@ -56,6 +58,7 @@ export class Task {
     this.inSandbox = parts.inSandbox ?? false;
     this.#pid = parts.pid;
     this.#exit = parts.exit;
+    this.exitOnRecord = parts.exit !== undefined;
   }
 
   get namespace(): string {
@@ -74,6 +77,11 @@ export class Task {
   /** Whether there is no shim to talk to any more. */
   get lost(): boolean {
     return this.shim === undefined || this.shim.closed;
+  }
+
+  /** Whether `pid` can be its init process, for all that is known. */
+  mayHave(pid: number): boolean {
+    return pid === 0 || this.#pid === undefined || this.#pid === pid;
   }
 
   /** The first report stands: a shim that dies after its container doesn't change how that ended. */

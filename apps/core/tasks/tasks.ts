@@ -94,7 +94,7 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   const endpoint = await serveShimEndpoint({ socketPath: ttrpcAddress, exchange: events, observe, log });
   opened.defer(() => endpoint.close());
   await sandboxes.recover();
-  await recoverTasks({ tasksDir, manager, reaper, containers, log });
+  await recoverTasks({ tasksDir, manager, containers, log });
   const resources = opened.move();
   return {
     manager,

@@ -20,7 +20,7 @@ describe("the shims' event endpoint", () => {
   const options = () => ({
     socketPath,
     exchange,
-    observe: async ({ topic }: Envelope) => void observed.push(topic),
+    observe: async ({ topic }: Envelope) => observed.push(topic) > 0 && topic !== '/tasks/heard',
     log: silentLogger(),
   });
   const forward = (envelope: object | null) =>
@@ -59,6 +59,13 @@ describe("the shims' event endpoint", () => {
     const subscription = exchange.subscribe([]);
     await forward(envelope);
     expect(observed).toEqual(['/tasks/exit']);
+    expect((await subscription.next()).value).toEqual(envelope);
+  });
+
+  it('acknowledges an event that the observer keeps back, and hands it to nobody', async () => {
+    const subscription = exchange.subscribe([]);
+    await forward({ ...envelope, topic: '/tasks/heard' });
+    await forward(envelope);
     expect((await subscription.next()).value).toEqual(envelope);
   });
 
