@@ -1,10 +1,14 @@
-import { existsSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
 import { messageOf } from '#common/errors.ts';
+import { hasErrno } from '#common/node-error.ts';
 import type { ConfigDir } from './config-dir.ts';
 import { hasStatus, type NetworkList, type PluginConfig, parseNetworkList } from './network-list.ts';
 import type { CniCommand, PluginRunner } from './plugin.ts';
 import { asResult, type CniResult } from './result.ts';
 import type { CachedAttachment, ResultCache } from './result-cache.ts';
+
+/** Of nsfs, which pinned namespaces are files of (linux/magic.h). */
+const NSFS_MAGIC = 0x6e736673;
 
 /** The interface of every pod. */
 export const podInterface = 'eth0';
@@ -145,7 +149,7 @@ export class PodNetwork {
     const target = {
       ...attachment,
       // Plugins take an empty path as "the namespace is gone": addresses are still given back.
-      netns: existsSync(attachment.netns) ? attachment.netns : '',
+      netns: isNamespace(attachment.netns) ? attachment.netns : '',
       args: entry?.cniArgs ?? attachment.args,
       capabilityArgs: entry?.capabilityArgs ?? attachment.capabilityArgs,
     };
@@ -183,4 +187,14 @@ export class PodNetwork {
 function executionConfig(list: NetworkList, plugin: PluginConfig, keys: object): string {
   const { capabilities: _, ...rest } = plugin;
   return JSON.stringify({ ...rest, name: list.name, cniVersion: list.cniVersion, ...keys });
+}
+
+/** False also for the plain file that is left when a crash falls between a pin's mount and its file. */
+function isNamespace(path: string): boolean {
+  try {
+    return statfsSync(path).type === NSFS_MAGIC;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return false;
+    throw error;
+  }
 }

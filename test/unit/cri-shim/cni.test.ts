@@ -132,6 +132,16 @@ describe('a pod network', () => {
     expect(calls()).toHaveLength(4);
   });
 
+  it('takes the plain file that a crash left of a namespace for no namespace', async () => {
+    plugin('main', print(result));
+    plugin('extra', print(result));
+    configure('10-net.conflist', chain);
+    await network().attach(attachment());
+    writeFileSync(attachment().netns, '');
+    await network().detach(attachment());
+    expect(calls()[2]?.line).toContain(`DEL extra ${id}  eth0`);
+  });
+
   it('keeps an attachment on record until every plugin has let go', async () => {
     plugin('main', print(result));
     configure('10-net.conflist', { ...chain, plugins: [{ type: 'main' }] });
