@@ -30,6 +30,7 @@ import type { Runtime } from './runtime.ts';
 import { RuntimeHandlers } from './runtime-handlers.ts';
 import { runtimeService } from './service.ts';
 import { readHostFacts } from './spec/host.ts';
+import { Stats } from './stats/stats.ts';
 import { Stdio } from './stdio.ts';
 import type { Container } from './store/container.ts';
 import { Index } from './store/index.ts';
@@ -136,6 +137,10 @@ function compose(config: CriConfig, log: Logger): Runtime {
       { address: host, port, certificate: certFile, key: keyFile, idleMs: idleTimeout, log },
       (request, upgrade, socket, head) => serveRequest(rt, request, upgrade, socket, head),
     ),
+    stats: new Stats({
+      layerUsage: (id) => core.snapshotUsage(id),
+      layersRoot: async () => (await rt.images.fsInfo()).mountpoint,
+    }),
     files: new PodFiles(root, state),
     stdio: new Stdio(state),
     volumes: new ImageVolumes(state),

@@ -13,6 +13,7 @@ import type { PodEvents } from './pod-events.ts';
 import type { PodFiles } from './pod-files.ts';
 import type { RuntimeHandlers } from './runtime-handlers.ts';
 import type { HostFacts } from './spec/host.ts';
+import type { Stats } from './stats/stats.ts';
 import type { Stdio } from './stdio.ts';
 import type { Container } from './store/container.ts';
 import type { Index } from './store/index.ts';
@@ -36,6 +37,7 @@ export interface Runtime {
   readonly exec: Executor;
   readonly streaming: StreamingServer;
   readonly files: PodFiles;
+  readonly stats: Stats;
   readonly stdio: Stdio;
   readonly volumes: ImageVolumes;
   readonly sandboxes: Index<Sandbox>;

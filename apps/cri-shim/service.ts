@@ -8,6 +8,7 @@ import { listContainers } from './container-list.ts';
 import { reopenContainerLog } from './container-log-reopen.ts';
 import { removeContainer } from './container-remove.ts';
 import { startContainer } from './container-start.ts';
+import { containerStats, listContainerStats } from './container-stats.ts';
 import { containerStatus } from './container-status.ts';
 import { stopContainerById } from './container-stop.ts';
 import { updateContainerResources } from './container-update-resources.ts';
@@ -18,6 +19,7 @@ import { listSandboxes } from './sandbox-list.ts';
 import { portForwardUrl } from './sandbox-port-forward.ts';
 import { removeSandbox } from './sandbox-remove.ts';
 import { runSandbox } from './sandbox-run.ts';
+import { listSandboxStats, sandboxStats } from './sandbox-stats.ts';
 import { sandboxStatus } from './sandbox-status.ts';
 import { stopSandbox } from './sandbox-stop.ts';
 import { updateSandboxResources } from './sandbox-update-resources.ts';
@@ -50,6 +52,13 @@ export function runtimeService(rt: Runtime): Service {
       return {};
     },
     podSandboxStatus: ({ podSandboxId, verbose }) => sandboxStatus(rt, podSandboxId, verbose),
+    podSandboxStats: async ({ podSandboxId }) => ({ stats: await sandboxStats(rt, podSandboxId) }),
+    listPodSandboxStats: async ({ filter }) => ({ stats: await listSandboxStats(rt, filter) }),
+    async *streamPodSandboxStats({ filter }) {
+      for (const podSandboxStats of inMessages(await listSandboxStats(rt, filter))) {
+        yield { podSandboxStats };
+      }
+    },
     listPodSandbox: ({ filter }) => ({ items: listSandboxes(rt, filter) }),
     async *streamPodSandboxes({ filter }) {
       for (const podSandboxes of inMessages(listSandboxes(rt, filter))) yield { podSandboxes };
@@ -67,6 +76,13 @@ export function runtimeService(rt: Runtime): Service {
     removeContainer: async ({ containerId }) => {
       await removeContainer(rt, containerId);
       return {};
+    },
+    containerStats: async ({ containerId }) => ({ stats: await containerStats(rt, containerId) }),
+    listContainerStats: async ({ filter }) => ({ stats: await listContainerStats(rt, filter) }),
+    async *streamContainerStats({ filter }) {
+      for (const containerStats of inMessages(await listContainerStats(rt, filter))) {
+        yield { containerStats };
+      }
     },
     listContainers: ({ filter }) => ({ containers: listContainers(rt, filter) }),
     async *streamContainers({ filter }) {

@@ -1,9 +1,9 @@
 import type { HugeTlbStat } from '#proto/io/containerd/cgroups/v2/HugeTlbStat.ts';
 import type { IOEntry } from '#proto/io/containerd/cgroups/v2/IOEntry.ts';
 import type { Metrics } from '#proto/io/containerd/cgroups/v2/Metrics.ts';
-import type { PSIStats } from '#proto/io/containerd/cgroups/v2/PSIStats.ts';
 import { names } from '../native/index.ts';
 import { counters, flatKeyed, linesOf, readAllIfThere } from './kernel-files.ts';
+import { pressuresOf } from './pressure.ts';
 
 /** What containerd's clients read where the kernel says `max`. */
 const UNLIMITED = String(2n ** 64n - 1n);
@@ -27,7 +27,7 @@ function readPids(folder: string) {
 
 function readCpu(folder: string) {
   const [stat, pressure] = readAllIfThere(folder, ['cpu.stat', 'cpu.pressure']);
-  return { ...counters(stat), psi: psiOf(pressure) };
+  return { ...counters(stat), psi: pressuresOf(pressure) };
 }
 
 function readMemory(folder: string) {
@@ -45,7 +45,7 @@ function readMemory(folder: string) {
     swapUsage,
     swapLimit: bounded(swapLimit),
     swapMaxUsage,
-    psi: psiOf(pressure),
+    psi: pressuresOf(pressure),
   };
 }
 
@@ -56,7 +56,7 @@ function readMemoryEvents(folder: string) {
 
 function readIo(folder: string) {
   const [stat, pressure] = readAllIfThere(folder, ['io.stat', 'io.pressure']);
-  return stat === undefined ? undefined : { usage: linesOf(stat).flatMap(ioEntry), psi: psiOf(pressure) };
+  return stat === undefined ? undefined : { usage: linesOf(stat).flatMap(ioEntry), psi: pressuresOf(pressure) };
 }
 
 /** A line `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 …`; without pairs for a device that was never used. */
@@ -74,22 +74,6 @@ function readHugetlb(folder: string): HugeTlbStat[] {
     const [current, max, events] = readAllIfThere(folder, files);
     return { pagesize, current, max: bounded(max), failcnt: flatKeyed(events).get('max') };
   });
-}
-
-/** Lines `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and `full …`; undefined where the kernel has no PSI. */
-function psiOf(text: string | undefined): PSIStats | undefined {
-  if (text === undefined) return undefined;
-  const of = (kind: string) => {
-    const pairs = linesOf(text)
-      .find((line) => line.startsWith(`${kind} `))
-      ?.split(' ')
-      .slice(1);
-    if (pairs === undefined) return undefined;
-    const values = new Map(pairs.map((pair) => pair.split('=', 2) as [string, string]));
-    const average = (name: string): number => Number(values.get(name) ?? 0);
-    return { avg10: average('avg10'), avg60: average('avg60'), avg300: average('avg300'), total: values.get('total') };
-  };
-  return { some: of('some'), full: of('full') };
 }
 
 function bounded(limit: string | undefined): string | undefined {

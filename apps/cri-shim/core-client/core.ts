@@ -153,6 +153,11 @@ export class Core {
     return (await this.#again(this.#snapshots.mounts, request, `mounts of ${key}`)).mounts;
   }
 
+  /** Space on disk and inodes of a snapshot's own files. @throws not_found */
+  async snapshotUsage(key: string): Promise<{ size: string; inodes: string }> {
+    return await this.#again(this.#snapshots.usage, { snapshotter: this.snapshotter, key }, `usage of ${key}`);
+  }
+
   async removeSnapshot(key: string): Promise<void> {
     const request = { snapshotter: this.snapshotter, key };
     await ignoreMissing(this.#again(this.#snapshots.remove, request, `remove the root file system of ${key}`));
