@@ -16,6 +16,7 @@ import type { Runtime } from './runtime.ts';
 import { runtimeConfig } from './runtime-config.ts';
 import { updateRuntimeConfig } from './runtime-config-update.ts';
 import { listSandboxes } from './sandbox-list.ts';
+import { listSandboxMetrics, metricDescriptors } from './sandbox-metrics.ts';
 import { portForwardUrl } from './sandbox-port-forward.ts';
 import { removeSandbox } from './sandbox-remove.ts';
 import { runSandbox } from './sandbox-run.ts';
@@ -58,6 +59,11 @@ export function runtimeService(rt: Runtime): Service {
       for (const podSandboxStats of inMessages(await listSandboxStats(rt, filter))) {
         yield { podSandboxStats };
       }
+    },
+    listMetricDescriptors: () => ({ descriptors: metricDescriptors() }),
+    listPodSandboxMetrics: async () => ({ podMetrics: await listSandboxMetrics(rt) }),
+    async *streamPodSandboxMetrics() {
+      for (const podSandboxMetrics of inMessages(await listSandboxMetrics(rt))) yield { podSandboxMetrics };
     },
     listPodSandbox: ({ filter }) => ({ items: listSandboxes(rt, filter) }),
     async *streamPodSandboxes({ filter }) {

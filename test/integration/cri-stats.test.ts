@@ -71,4 +71,32 @@ describe('statistics', () => {
     await expect(runtime.containerStats({ containerId: 'nobody' })).rejects.toMatchObject({ code: 'not_found' });
     await expect(runtime.podSandboxStats({ podSandboxId: 'nobody' })).rejects.toMatchObject({ code: 'not_found' });
   });
+
+  test('have metrics by the names that cAdvisor gave them, each with the labels that its descriptor names', async () => {
+    const { runtime } = suite.cri;
+    const { descriptors } = await runtime.listMetricDescriptors({});
+    const keys = new Map(descriptors.map(({ name, labelKeys }) => [name, labelKeys]));
+    expect(keys.size).toBe(descriptors.length);
+    const { podMetrics } = await runtime.listPodSandboxMetrics({});
+    const [of] = podMetrics;
+    expect(podMetrics.map((each) => each.podSandboxId)).toEqual([podSandboxId]);
+    expect(of?.containerMetrics.map((each) => each.containerId)).toEqual([containerId]);
+    const metrics = [...(of?.metrics ?? []), ...(of?.containerMetrics[0]?.metrics ?? [])];
+    for (const { name, labelValues } of metrics) expect(labelValues, name).toHaveLength(keys.get(name)?.length ?? -1);
+    const names = new Set(metrics.map(({ name }) => name));
+    for (const name of keys.keys()) {
+      // Not every kernel counts these, or has such devices.
+      if (/pressure|hugetlb|blkio|_fs_(?:reads|writes)/.test(name)) continue;
+      expect(names, name).toContain(name);
+    }
+    const first = (name: string): number => value(metrics.find((metric) => metric.name === name)?.value);
+    expect(first('container_memory_working_set_bytes')).toBeGreaterThan(0);
+    expect(first('container_processes')).toBeGreaterThanOrEqual(1);
+    expect(first('container_file_descriptors')).toBeGreaterThanOrEqual(3);
+    expect(first('container_fs_usage_bytes')).toBeGreaterThan(0);
+    expect(first('container_start_time_seconds')).toBeLessThanOrEqual(first('container_last_seen'));
+    const streamed: unknown[] = [];
+    for await (const { podSandboxMetrics } of runtime.streamPodSandboxMetrics({})) streamed.push(...podSandboxMetrics);
+    expect(streamed).toHaveLength(1);
+  });
 });

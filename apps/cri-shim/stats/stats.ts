@@ -2,6 +2,7 @@ import { type CgroupFolders, cgroupFoldersOf } from '#common/cgroup/folders.ts';
 import { folderOf } from '#common/native/files.ts';
 import type { ContainerStats } from '#proto/runtime/v1/ContainerStats.ts';
 import type { FilesystemUsage } from '#proto/runtime/v1/FilesystemUsage.ts';
+import type { NetworkInterfaceUsage } from '#proto/runtime/v1/NetworkInterfaceUsage.ts';
 import type { PodSandboxStats } from '#proto/runtime/v1/PodSandboxStats.ts';
 import { podInterface } from '../cni/network.ts';
 import type { Container } from '../store/container.ts';
@@ -9,7 +10,7 @@ import type { Sandbox } from '../store/sandbox.ts';
 import { type CgroupSample, sampleOf } from './cgroup-sample.ts';
 import { CpuRates } from './cpu-rates.ts';
 import { type Usage, uint64, usageOf } from './messages.ts';
-import { interfacesOf } from './pod-interfaces.ts';
+import { type InterfaceCounters, interfacesOf } from './pod-interfaces.ts';
 import { WritableLayers } from './writable-layers.ts';
 
 export interface StatsOptions {
@@ -40,8 +41,8 @@ export class Stats {
     const started = BigInt(container.status.startedAt ?? metadata.createdAt);
     return {
       attributes: { id: container.id, metadata: metadata.config.metadata, labels, annotations },
-      writableLayer: await this.#writableLayer(container.id),
-      ...this.#usage(container, this.#foldersOf(container), started).usage,
+      writableLayer: await this.writableLayer(container.id),
+      ...this.#usage(container, this.cgroupOf(container), started).usage,
     };
   }
 
@@ -51,14 +52,15 @@ export class Stats {
   async ofSandbox(sandbox: Sandbox, containers: readonly Container[]): Promise<PodSandboxStats> {
     const { metadata, pid } = sandbox;
     const { config } = metadata;
-    const own = this.#foldersOf(sandbox);
+    const own = this.cgroupOf(sandbox);
     // The pod's cgroup is the one above its pause container's, unless the pod has none.
     const cgroup = own === undefined || (config.linux?.cgroupParent ?? '') === '' ? own : parentOf(own);
     const { sample, usage } = this.#usage(sandbox, cgroup, BigInt(metadata.createdAt));
     const { cpu, memory, io } = usage;
     const timestamp = sample?.at.toString() ?? '0';
     const interfaces = pid === 0 || sandbox.sharing.hostNetwork ? [] : interfacesOf(pid);
-    const main = interfaces.find(({ name }) => name === podInterface) ?? null;
+    const main = interfaces.find(({ name }) => name === podInterface);
+    const others = interfaces.filter((each) => each !== main);
     return {
       attributes: {
         id: sandbox.id,
@@ -73,10 +75,38 @@ export class Stats {
         network:
           interfaces.length === 0
             ? null
-            : { timestamp, defaultInterface: main, interfaces: interfaces.filter((each) => each !== main) },
+            : {
+                timestamp,
+                defaultInterface: main === undefined ? null : interfaceUsage(main),
+                interfaces: others.map(interfaceUsage),
+              },
         process: sample?.processes === undefined ? null : { timestamp, processCount: uint64(sample.processes) },
         containers: await Promise.all(containers.map((container) => this.ofContainer(container))),
       },
+    };
+  }
+
+  /** The kernel's folders of a container or pod that runs. */
+  cgroupOf(item: Container | Sandbox): CgroupFolders | undefined {
+    const { pid } = item;
+    if (pid === 0) return undefined;
+    const known = this.#folders.get(item);
+    if (known?.pid === pid) return known.cgroup;
+    const cgroup = cgroupFoldersOf(pid);
+    if (cgroup !== undefined) this.#folders.set(item, { pid, cgroup });
+    return cgroup;
+  }
+
+  /** Null while it hasn't been counted. */
+  async writableLayer(id: string): Promise<FilesystemUsage | null> {
+    const counted = await this.#layers.usage(id);
+    if (counted === undefined) return null;
+    this.#layersRoot ??= await this.#findLayersRoot();
+    return {
+      timestamp: counted.at.toString(),
+      fsId: { mountpoint: this.#layersRoot },
+      usedBytes: { value: counted.bytes },
+      inodesUsed: { value: counted.inodes },
     };
   }
 
@@ -96,32 +126,16 @@ export class Stats {
     const rate = this.#rates.rate(id, { at: sample.at, used: sample.cpuNs ?? 0n }, started);
     return { sample, usage: usageOf(sample, rate) };
   }
-
-  async #writableLayer(id: string): Promise<FilesystemUsage | null> {
-    const counted = await this.#layers.usage(id);
-    if (counted === undefined) return null;
-    this.#layersRoot ??= await this.#findLayersRoot();
-    return {
-      timestamp: counted.at.toString(),
-      fsId: { mountpoint: this.#layersRoot },
-      usedBytes: { value: counted.bytes },
-      inodesUsed: { value: counted.inodes },
-    };
-  }
-
-  #foldersOf(item: Container | Sandbox): CgroupFolders | undefined {
-    const { pid } = item;
-    if (pid === 0) return undefined;
-    const known = this.#folders.get(item);
-    if (known?.pid === pid) return known.cgroup;
-    const cgroup = cgroupFoldersOf(pid);
-    if (cgroup !== undefined) this.#folders.set(item, { pid, cgroup });
-    return cgroup;
-  }
 }
 
 function parentOf(cgroup: CgroupFolders): CgroupFolders {
   if (cgroup.version === 2) return { version: 2, folder: folderOf(cgroup.folder) };
   const folders = [...cgroup.folders].map(([controller, folder]) => [controller, folderOf(folder)] as const);
   return { version: 1, folders: new Map(folders) };
+}
+
+function interfaceUsage(counters: InterfaceCounters): NetworkInterfaceUsage {
+  const { name, rxBytes, rxErrors, txBytes, txErrors } = counters;
+  const [rx, rxBad, tx, txBad] = [rxBytes, rxErrors, txBytes, txErrors].map((value) => ({ value }));
+  return { name, rxBytes: rx, rxErrors: rxBad, txBytes: tx, txErrors: txBad };
 }
