@@ -6,6 +6,7 @@ import * as schema from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
+import { DEFAULT_MAX_LINE } from './logs/cri-lines.ts';
 
 /** One OCI runtime that pods may ask for by the handler's name. */
 const runtime = schema.table({
@@ -26,6 +27,11 @@ const file = schema.table({
   /** What RuntimeConfig tells the kubelet; `auto`: systemd where it is the init. */
   cgroupDriver: schema.oneOf(['auto', 'systemd', 'cgroupfs'], 'auto'),
   log: schema.table({ level: schema.oneOf(logLevels, 'info') }),
+  /** The log files of containers. */
+  containerLogs: schema.table({
+    /** Content of one entry at most, in bytes; longer lines are cut into parts. */
+    maxLineSize: schema.integer(DEFAULT_MAX_LINE, { min: 64, max: 1_048_576 }),
+  }),
   core: schema.table({
     address: schema.string(defaultPaths.coreSocket),
     snapshotter: schema.string('overlayfs'),

@@ -131,7 +131,11 @@ function compose(config: CriConfig, log: Logger): Runtime {
       log,
     }),
     imageDrop: new ImageDrop(core.channel, log),
-    logs: new WorkerLogManager({ stateDirectory: join(state, 'logs'), log }),
+    logs: new WorkerLogManager({
+      stateDirectory: join(state, 'logs'),
+      maxLine: config.containerLogs.maxLineSize,
+      log,
+    }),
     exec: new TaskExecutor({ channel: core.channel, stateDirectory: join(state, 'exec'), log }),
     streaming: new StreamingServer(
       { address: host, port, certificate: certFile, key: keyFile, idleMs: idleTimeout, log },

@@ -7,7 +7,8 @@ import { patient, useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot, leakSnapshot } from '../support/leaks.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const suite = useCri();
+const maxLineSize = 4096;
+const suite = useCri(() => ({ container_logs: { max_line_size: maxLineSize } }));
 let clean: LeakSnapshot;
 
 beforeAll(async () => {
@@ -81,6 +82,21 @@ describe.each(['berth-cri', 'both daemons'])('while a container floods both stre
     await suite.removePod(id);
     await expectNoLeaks(suite.scope, clean);
   });
+});
+
+test('long lines are cut into parts of the size that is configured', async () => {
+  const pod = suite.podConfig();
+  const id = await suite.runPod(pod);
+  const script = `awk 'BEGIN { line = sprintf("%10000s", ""); gsub(" ", "x", line); print line }'`;
+  await suite.exited(await suite.start(id, pod, suite.containerConfig('long', script)));
+  await suite.logged(pod, 'long', 'x'.repeat(10_000));
+  const entries = readFileSync(join(pod.logDirectory, 'long.log'), 'latin1').split('\n').slice(0, -1).map(parseEntry);
+  expect(entries.map((entry) => [entry?.content.length, entry?.full])).toEqual([
+    [maxLineSize, false],
+    [maxLineSize, false],
+    [10_000 - 2 * maxLineSize, true],
+  ]);
+  await suite.removePod(id);
 });
 
 test('all output of a short container is in its log once it counts as exited', async () => {
