@@ -12,6 +12,12 @@ export interface DockerResult {
 
 const reading = { reject: false, timeout: 60_000, stripFinalNewline: false } as const;
 
+/**
+ * Docker warns on a client's stderr where the machine doesn't forward IPv4. In a network namespace of its own the
+ * machine's setting doesn't count, and stays as it is.
+ */
+const ownNetwork = ['unshare', '--net', 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward && exec "$@"', 'sh'];
+
 export interface DockerdOptions {
   /** Everything it keeps is below this folder. */
   readonly dir: string;
@@ -48,6 +54,7 @@ export class Dockerd implements AsyncDisposable {
     const strays = ['/etc/docker/key.json', '/run/docker/plugins', '/run/docker'].filter((path) => !existsSync(path));
     const daemon = await Daemon.start({
       command: [
+        ...ownNetwork,
         ...['dockerd', '--config-file', settings, '--host', `unix://${socket}`, '--pidfile', join(dir, 'pid')],
         ...['--data-root', join(dir, 'data'), '--exec-root', join(dir, 'exec')],
         ...['--containerd', containerd, '--containerd-namespace', namespace],
