@@ -1,8 +1,8 @@
-import { type Dirent, lstatSync, readdirSync, type Stats } from 'node:fs';
+import { lstatSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BerthError } from '#common/errors.ts';
-import { hasErrno } from '#common/node-error.ts';
+import { entriesOf } from '../directory-entries.ts';
 import type { SnapshotUsage } from './snapshotter.ts';
 
 /** st_blocks counts units of 512 bytes, whatever the file system's block size (stat(2)). */
@@ -48,13 +48,4 @@ export async function diskUsage(root: string): Promise<SnapshotUsage> {
 
 function lstat(path: string): Stats | undefined {
   return lstatSync(path, { throwIfNoEntry: false });
-}
-
-function entriesOf(directory: string): Dirent[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true });
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return [];
-    throw error;
-  }
 }

@@ -1,6 +1,6 @@
-import { type Dirent, lstatSync, readdirSync } from 'node:fs';
+import { type Dirent, lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasErrno } from '#common/node-error.ts';
+import { entriesOf } from '../directory-entries.ts';
 import { node, type Owner } from '../gc/nodes.ts';
 import { ResourceGraph } from '../gc/resource-graph.ts';
 import type { Database } from '../metadata/database.ts';
@@ -101,13 +101,4 @@ function readRecords(db: Database): { readonly records: Records; readonly leases
 
 function daemonOwner(id: string): ItemOwner {
   return { kind: 'daemon', ns: '', id };
-}
-
-function entriesOf(directory: string): Dirent[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true });
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return [];
-    throw error;
-  }
 }
