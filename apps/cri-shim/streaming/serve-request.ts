@@ -11,6 +11,7 @@ import type { RemoteStreams } from './remote-command/remote-streams.ts';
 import { SpdyStreams, versions as spdyVersions } from './remote-command/spdy-streams.ts';
 import type { CommandRequest, PortForwardRequest, StreamingRequest } from './request.ts';
 import { SpdySession } from './spdy/session.ts';
+import type { SpdyStream } from './spdy/stream.ts';
 import { MAX_MESSAGE } from './websocket/channels.ts';
 import { websocketStreams, versions as websocketVersions } from './websocket/websocket-command.ts';
 import { forwardChannels, plainProtocols, tunnelProtocol } from './websocket/websocket-port-forward.ts';
@@ -35,10 +36,7 @@ export async function serveRequest(
   if (head.length > 0) socket.unshift(head);
   if (request.kind === 'portforward') return await forwardOverSpdy(rt, request, socket);
   const streams = new SpdyStreams(request, spdyVersions[agreed.protocol] ?? 1);
-  const session = new SpdySession(socket, {
-    idleMs: rt.config.streaming.idleTimeout,
-    onStream: (stream) => streams.add(stream),
-  });
+  const session = openSession(rt, socket, streams);
   try {
     await runCommand(rt, request, await streams.gather(session, CREATION_MS));
   } finally {
@@ -48,11 +46,14 @@ export async function serveRequest(
 
 async function forwardOverSpdy(rt: Runtime, { sandboxId }: PortForwardRequest, socket: Duplex): Promise<void> {
   const ports = new SpdyPortForward(() => podNetns(rt, sandboxId), CREATION_MS);
-  const session = new SpdySession(socket, {
+  await openSession(rt, socket, ports).ended;
+}
+
+function openSession(rt: Runtime, socket: Duplex, streams: { add(stream: SpdyStream): void }): SpdySession {
+  return new SpdySession(socket, {
     idleMs: rt.config.streaming.idleTimeout,
-    onStream: (stream) => ports.add(stream),
+    onStream: (stream) => streams.add(stream),
   });
-  await session.ended;
 }
 
 async function serveWebSocket(
