@@ -1,7 +1,7 @@
 import type { Container as CriContainer } from '#proto/runtime/v1/Container.ts';
 import type { ContainerFilter__Output } from '#proto/runtime/v1/ContainerFilter.ts';
-import { matchesLabels } from './label-selector.ts';
 import type { Runtime } from './runtime.ts';
+import { selectsContainer } from './selection.ts';
 import type { Container } from './store/container.ts';
 
 /** ListContainers, from memory. Ids in the filter may be cut short. */
@@ -9,14 +9,8 @@ export function listContainers(rt: Runtime, filter: ContainerFilter__Output | nu
   return rt.containers
     .values()
     .filter((container) => {
-      if (filter === null) return true;
-      const { metadata } = container;
-      return (
-        container.id.startsWith(filter.id) &&
-        metadata.sandboxId.startsWith(filter.podSandboxId) &&
-        (filter.state === null || filter.state.state === container.state) &&
-        matchesLabels(metadata.config.labels, filter.labelSelector)
-      );
+      const state = filter?.state ?? null;
+      return (state === null || state.state === container.state) && selectsContainer(filter, container);
     })
     .map(describe);
 }

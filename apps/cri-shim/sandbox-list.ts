@@ -1,7 +1,7 @@
 import type { PodSandbox } from '#proto/runtime/v1/PodSandbox.ts';
 import type { PodSandboxFilter__Output } from '#proto/runtime/v1/PodSandboxFilter.ts';
-import { matchesLabels } from './label-selector.ts';
 import type { Runtime } from './runtime.ts';
+import { selectsSandbox } from './selection.ts';
 import type { Sandbox } from './store/sandbox.ts';
 
 /** ListPodSandbox, from memory. The id in the filter may be cut short. */
@@ -10,12 +10,8 @@ export function listSandboxes(rt: Runtime, filter: PodSandboxFilter__Output | nu
     .values()
     .filter((sandbox) => {
       if (!sandbox.listed) return false;
-      if (filter === null) return true;
-      return (
-        sandbox.id.startsWith(filter.id) &&
-        (filter.state === null || filter.state.state === sandboxState(sandbox)) &&
-        matchesLabels(sandbox.metadata.config.labels, filter.labelSelector)
-      );
+      const state = filter?.state ?? null;
+      return (state === null || state.state === sandboxState(sandbox)) && selectsSandbox(filter, sandbox);
     })
     .map(describe);
 }

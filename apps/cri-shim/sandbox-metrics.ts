@@ -7,6 +7,7 @@ import type { PodSandboxMetrics } from '#proto/runtime/v1/PodSandboxMetrics.ts';
 import { containerFigures } from './metrics/container-figures.ts';
 import { type ContainerReading, containerFamilies, networkFamilies } from './metrics/families.ts';
 import { openFilesLimit, processFigures } from './metrics/processes.ts';
+import { runningByPod } from './running-containers.ts';
 import type { Runtime } from './runtime.ts';
 import { interfacesOf } from './stats/pod-interfaces.ts';
 import type { Container } from './store/container.ts';
@@ -34,14 +35,12 @@ export function metricDescriptors(): MetricDescriptor[] {
 
 /** ListPodSandboxMetrics: of pods that are ready and containers that run. */
 export async function listSandboxMetrics(rt: Runtime): Promise<PodSandboxMetrics[]> {
+  const running = runningByPod(rt);
   const pods = rt.sandboxes.values().filter(({ ready }) => ready);
-  return await Promise.all(pods.map((sandbox) => metricsOf(rt, sandbox)));
+  return await Promise.all(pods.map((sandbox) => metricsOf(rt, sandbox, running.get(sandbox.id) ?? [])));
 }
 
-async function metricsOf(rt: Runtime, sandbox: Sandbox): Promise<PodSandboxMetrics> {
-  const containers = rt.containers.values().filter(({ state, metadata }) => {
-    return metadata.sandboxId === sandbox.id && state === 'CONTAINER_RUNNING';
-  });
+async function metricsOf(rt: Runtime, sandbox: Sandbox, containers: readonly Container[]): Promise<PodSandboxMetrics> {
   const metrics = await Promise.all(containers.map((container) => containerMetrics(rt, sandbox, container)));
   return {
     podSandboxId: sandbox.id,
@@ -89,7 +88,7 @@ async function containerMetrics(
 }
 
 async function readingOf(rt: Runtime, container: Container): Promise<ContainerReading | undefined> {
-  const layer = await rt.stats.writableLayer(container.id);
+  const layer = await rt.stats.writableLayer(container);
   const cgroup = rt.stats.cgroupOf(container);
   if (cgroup === undefined) return undefined;
   const root = layer?.fsId?.mountpoint;

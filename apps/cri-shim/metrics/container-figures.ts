@@ -1,6 +1,7 @@
 import { figuresV1 } from '#common/cgroup/figures-v1.ts';
 import { figuresV2 } from '#common/cgroup/figures-v2.ts';
 import type { CgroupFolders } from '#common/cgroup/folders.ts';
+import type { BlkIOEntry } from '#proto/io/containerd/cgroups/v1/BlkIOEntry.ts';
 
 type Field = { toString(): string } | null | undefined;
 
@@ -57,7 +58,7 @@ function ofV1(folders: ReadonlyMap<string, string>): ContainerFigures {
   const { cpu, memory, memoryOomControl, pids, blkio, hugetlb } = figuresV1(folders);
   const usage = count(memory?.usage?.usage);
   const devices = new Map<string, DeviceUsage>();
-  const add = (entries: typeof undefined | NonNullable<typeof blkio>['ioServicedRecursive'], unit: 'bytes' | 'ops') => {
+  const add = (entries: readonly BlkIOEntry[] | undefined, unit: 'bytes' | 'ops') => {
     for (const { op, device = '', major, minor, value } of entries ?? []) {
       const key = `${major}:${minor}`;
       const known = devices.get(key) ?? noUsage(device, String(major), String(minor));

@@ -41,7 +41,7 @@ export class Stats {
     const started = BigInt(container.status.startedAt ?? metadata.createdAt);
     return {
       attributes: { id: container.id, metadata: metadata.config.metadata, labels, annotations },
-      writableLayer: await this.writableLayer(container.id),
+      writableLayer: await this.writableLayer(container),
       ...this.#usage(container, this.cgroupOf(container), started).usage,
     };
   }
@@ -98,8 +98,8 @@ export class Stats {
   }
 
   /** Null while it hasn't been counted. */
-  async writableLayer(id: string): Promise<FilesystemUsage | null> {
-    const counted = await this.#layers.usage(id);
+  async writableLayer(container: Container): Promise<FilesystemUsage | null> {
+    const counted = await this.#layers.usage(container);
     if (counted === undefined) return null;
     this.#layersRoot ??= await this.#findLayersRoot();
     return {
@@ -110,20 +110,14 @@ export class Stats {
     };
   }
 
-  /** Forgets what was noted of pods and containers that are gone. */
-  keep(isThere: (id: string) => boolean): void {
-    this.#rates.keep(isThere);
-    this.#layers.keep(isThere);
-  }
-
   #usage(
-    { id }: Container | Sandbox,
+    item: Container | Sandbox,
     cgroup: CgroupFolders | undefined,
     started: bigint,
   ): { sample?: CgroupSample; usage: Usage } {
     if (cgroup === undefined) return { usage: { cpu: null, memory: null, swap: null, io: null } };
     const sample = sampleOf(cgroup);
-    const rate = this.#rates.rate(id, { at: sample.at, used: sample.cpuNs ?? 0n }, started);
+    const rate = this.#rates.rate(item, { at: sample.at, used: sample.cpuNs ?? 0n }, started);
     return { sample, usage: usageOf(sample, rate) };
   }
 }

@@ -83,21 +83,22 @@ describe('a sample of a cgroup', () => {
 
 describe('the rate of CPU', () => {
   const second = 1_000_000_000n;
+  const item = {};
 
   it('is that since the start at first, then that since a reading a second ago or more', () => {
     const rates = new CpuRates();
-    expect(rates.rate('a', { at: 10n * second, used: 2n * second }, 6n * second)).toBe(second / 2n);
-    expect(rates.rate('a', { at: 12n * second, used: 4n * second }, 0n)).toBe(second);
+    expect(rates.rate(item, { at: 10n * second, used: 2n * second }, 6n * second)).toBe(second / 2n);
+    expect(rates.rate(item, { at: 12n * second, used: 4n * second }, 0n)).toBe(second);
     // Too soon: the base stays.
-    expect(rates.rate('a', { at: 12n * second + 2n, used: 4n * second }, 0n)).toBe(
+    expect(rates.rate(item, { at: 12n * second + 2n, used: 4n * second }, 0n)).toBe(
       (2n * second * second) / (2n * second + 2n),
     );
   });
 
   it('is zero for a counter that began anew', () => {
     const rates = new CpuRates();
-    rates.rate('a', { at: 10n * second, used: second }, 0n);
-    expect(rates.rate('a', { at: 12n * second, used: 0n }, 0n)).toBe(0n);
+    rates.rate(item, { at: 10n * second, used: second }, 0n);
+    expect(rates.rate(item, { at: 12n * second, used: 0n }, 0n)).toBe(0n);
   });
 });
 
@@ -112,9 +113,10 @@ describe("writable layers' usage", () => {
       counted.push(id);
       return { size: '4096', inodes: '2' };
     });
-    const usages = await Promise.all(['a', 'b', 'a'].map((id) => layers.usage(id)));
+    const [a, b] = [{ id: 'a' }, { id: 'b' }];
+    const usages = await Promise.all([a, b, a].map((layer) => layers.usage(layer)));
     for (const usage of usages) expect(usage).toMatchObject({ bytes: '4096', inodes: '2' });
-    await layers.usage('a');
+    await layers.usage(a);
     expect(counted).toEqual(['a', 'b']);
   });
 
@@ -123,7 +125,7 @@ describe("writable layers' usage", () => {
       if (id === 'gone') throw new BerthError('not_found', 'gone');
       return { size: '1', inodes: '1' };
     });
-    expect(await layers.usage('gone')).toBe(undefined);
-    expect(await layers.usage('there')).toMatchObject({ bytes: '1' });
+    expect(await layers.usage({ id: 'gone' })).toBe(undefined);
+    expect(await layers.usage({ id: 'there' })).toMatchObject({ bytes: '1' });
   });
 });
