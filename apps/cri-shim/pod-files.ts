@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { MNT, MS, mount, netnsCreate, netnsDelete, umount } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
+import { allSettled } from './all-settled.ts';
 import type { PodConfig } from './cri-types.ts';
 import type { PodMount } from './spec/mounts.ts';
 import type { PodSharing } from './spec/namespaces.ts';
@@ -54,7 +55,7 @@ export class PodFiles {
     const dir = join(this.#sandboxes, id);
     await mkdir(dir, { mode: 0o711 });
     const write = (name: string, text: string) => writeFile(join(dir, name), text, { mode: 0o644 });
-    await Promise.all([
+    await allSettled([
       write('hostname', `${config.hostname || hostname()}\n`),
       copyOrEmpty('/etc/hosts', join(dir, 'hosts')),
       writeResolvConf(config.dnsConfig, join(dir, 'resolv.conf')),
@@ -64,7 +65,7 @@ export class PodFiles {
     if (users === undefined) return;
     // Root of the pod may write them. An id-mapped mount would do as well, but not with crun 1.8 in a shared PID namespace.
     const [uid, gid] = [users.uidMappings[0]?.hostID ?? 0, users.gidMappings[0]?.hostID ?? 0];
-    await Promise.all(['hostname', 'hosts', 'resolv.conf'].map((name) => chown(join(dir, name), uid, gid)));
+    await allSettled(['hostname', 'hosts', 'resolv.conf'].map((name) => chown(join(dir, name), uid, gid)));
   }
 
   async createNetns(id: string): Promise<string> {
