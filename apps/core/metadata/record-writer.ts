@@ -13,6 +13,7 @@ export class RecordWriter {
   /** By path; undefined for one that is to go. */
   readonly #pending = new Map<string, object | undefined>();
   readonly #onError: (path: string, error: unknown) => void;
+  #underWay: { readonly path: string; readonly done: Promise<void> } | undefined;
   #timer: NodeJS.Timeout | undefined;
   #working: Promise<void> = Promise.resolve();
 
@@ -27,6 +28,12 @@ export class RecordWriter {
 
   remove(path: string): void {
     this.#queue(path, undefined);
+  }
+
+  /** For a directory that is about to be deleted: resolves when nothing is written to `path` any more, nor will be. */
+  async forget(path: string): Promise<void> {
+    this.#pending.delete(path);
+    if (this.#underWay?.path === path) await this.#underWay.done;
   }
 
   /** Resolves when all that was asked for so far is done. */
@@ -45,11 +52,10 @@ export class RecordWriter {
   async #work(): Promise<void> {
     for (const [path, record] of this.#pending) {
       this.#pending.delete(path);
-      try {
-        await (record === undefined ? rm(path, { force: true }) : put(path, record));
-      } catch (error) {
-        this.#onError(path, error);
-      }
+      const done = record === undefined ? rm(path, { force: true }) : put(path, record);
+      this.#underWay = { path, done: done.catch((error: unknown) => this.#onError(path, error)) };
+      await this.#underWay.done;
+      this.#underWay = undefined;
     }
   }
 }

@@ -73,7 +73,8 @@ export class DirectorySnapshotter implements Snapshotter {
     this.#parts = parts;
     this.#db = parts.db;
     this.#rows = new SnapshotRows(parts.db, driver.name);
-    this.#directories = new SnapshotDirectories(root, parts.db, parts.onLeftOver);
+    const release = (directory: string) => parts.recordWriter.forget(join(directory, snapshotRecordName));
+    this.#directories = new SnapshotDirectories(root, { ...parts, release });
     // A transaction that was cut short may have left the directory of a row that never was.
     this.#rows.skipIds(this.#directories.highestId());
     this.#tidyRecordFiles();

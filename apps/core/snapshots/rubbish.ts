@@ -2,17 +2,23 @@ import { rm } from 'node:fs/promises';
 import { BerthError } from '#common/errors.ts';
 import type { Database } from '../metadata/database.ts';
 
+/** What {@link Rubbish} works with. */
+export interface RubbishParts {
+  readonly db: Database;
+  /** Resolves when nobody writes into the directory any more. */
+  release(path: string): Promise<void>;
+  onLeftOver(path: string, error: BerthError): void;
+}
+
 /** Deletes directories in the background, one after another, once the database's forgetting them is durable. */
 export class Rubbish {
-  readonly #db: Database;
-  readonly #onLeftOver: (path: string, error: BerthError) => void;
+  readonly #parts: RubbishParts;
   readonly #pending = new Set<string>();
   #working: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(db: Database, onLeftOver: (path: string, error: BerthError) => void) {
-    this.#db = db;
-    this.#onLeftOver = onLeftOver;
+  constructor(parts: RubbishParts) {
+    this.#parts = parts;
   }
 
   add(path: string): void {
@@ -34,10 +40,11 @@ export class Rubbish {
   async #delete(path: string): Promise<void> {
     if (this.#closed) return;
     try {
-      await this.#db.durable();
+      await this.#parts.db.durable();
+      await this.#parts.release(path);
       await rm(path, { recursive: true, force: true });
     } catch (error) {
-      this.#onLeftOver(path, BerthError.from(error, `delete ${path}`));
+      this.#parts.onLeftOver(path, BerthError.from(error, `delete ${path}`));
     } finally {
       this.#pending.delete(path);
     }

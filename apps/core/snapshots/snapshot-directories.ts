@@ -1,9 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BerthError } from '#common/errors.ts';
-import type { Database } from '../metadata/database.ts';
-import { Rubbish } from './rubbish.ts';
+import { Rubbish, type RubbishParts } from './rubbish.ts';
 
 /** A directory that is about to become a snapshot. Disposing it without {@link place} throws it away. */
 export interface NewDirectory extends Disposable {
@@ -23,10 +21,10 @@ export class SnapshotDirectories {
   readonly #new = new Set<string>();
 
   /** Makes `root`. */
-  constructor(root: string, db: Database, onLeftOver: (path: string, error: BerthError) => void) {
+  constructor(root: string, parts: RubbishParts) {
     mkdirSync(root, { recursive: true, mode: 0o700 });
     this.root = root;
-    this.#rubbish = new Rubbish(db, onLeftOver);
+    this.#rubbish = new Rubbish(parts);
   }
 
   /** The highest id that a directory has, 0 without any. */

@@ -196,6 +196,17 @@ for (const name of ['overlayfs', 'native']) {
       await refused(snapshotter.remove('n', 'a'), 'not_found');
     });
 
+    it('removes the files of a snapshot though its record is being written', async () => {
+      for (let round = 0; round < 200; round++) {
+        await snapshotter.prepare('n', 'a', '');
+        const written = stores.recordWriter.drain();
+        await snapshotter.remove('n', 'a');
+        await snapshotter.cleanup();
+        await written;
+        expect(readdirSync(below())).toEqual([]);
+      }
+    });
+
     it('clears away what an earlier daemon left unfinished, and gives its ids to nobody', async () => {
       await layers('base');
       await stores.close();
