@@ -1,9 +1,10 @@
 import { BerthError } from '#common/errors.ts';
-import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
+import type { Process, RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import type { ExecSyncRequest__Output } from '#proto/runtime/v1/ExecSyncRequest.ts';
 import type { ExecSyncResponse } from '#proto/runtime/v1/ExecSyncResponse.ts';
 import type { Runtime } from './runtime.ts';
 import { ociVersion } from './spec/sandbox-spec.ts';
+import type { Container } from './store/container.ts';
 
 /** ExecSync: a command beside the container's process, with its output. A timeout of 0 seconds is none. */
 export async function execSync(
@@ -19,11 +20,17 @@ export async function execSync(
   return await rt.exec.execSync(id, spec, request.cmd, timeoutMs, signal);
 }
 
-/** What a command inherits from its container. @throws not_found; failed_precondition for one that doesn't run */
-export function execSpec(rt: Runtime, containerId: string): RuntimeSpec {
+/** @throws not_found; failed_precondition for a container that doesn't run */
+export function runningContainer(rt: Runtime, containerId: string): Container & { readonly process: Process } {
   const container = rt.containers.get(containerId);
   if (container.state !== 'CONTAINER_RUNNING' || container.process === undefined) {
     throw new BerthError('failed_precondition', `container ${container.id} is not running: ${container.state}`);
   }
+  return container as Container & { readonly process: Process };
+}
+
+/** What a command inherits from its container. @throws not_found; failed_precondition for one that doesn't run */
+export function execSpec(rt: Runtime, containerId: string): RuntimeSpec {
+  const container = runningContainer(rt, containerId);
   return { ociVersion, process: container.process };
 }

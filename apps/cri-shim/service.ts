@@ -1,6 +1,7 @@
 import { type Implementation, implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { RuntimeServiceHandlers } from '#proto/runtime/v1/RuntimeService.ts';
+import { attachUrl } from './container-attach.ts';
 import { createContainer } from './container-create.ts';
 import { execUrl } from './container-exec.ts';
 import { execSync } from './container-exec-sync.ts';
@@ -106,6 +107,7 @@ export function runtimeService(rt: Runtime): Service {
     },
     execSync: (request, ctx) => execSync(rt, request, ctx.signal),
     exec: (request) => execUrl(rt, request),
+    attach: (request) => attachUrl(rt, request),
     portForward: (request) => portForwardUrl(rt, request),
   };
   return implement(serviceDefinition('runtime.v1.RuntimeService'), implementation, { log: rt.log });

@@ -43,6 +43,10 @@ export class Stdio {
     };
   }
 
+  stdinPath(id: string): string {
+    return join(this.#dir, id, 'stdin');
+  }
+
   /** Whether the FIFOs of a container are still there. */
   exists(id: string): boolean {
     return existsSync(join(this.#dir, id, 'stdout'));

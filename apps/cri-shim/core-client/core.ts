@@ -237,6 +237,16 @@ export class Core {
     return tasks;
   }
 
+  /** The process of a task reads the end of its stdin. */
+  async closeStdin(id: string): Promise<void> {
+    const request = { containerId: id, stdin: true };
+    await ignoreMissing(this.#again(this.#tasks.closeIO, request, `close stdin of ${id}`));
+  }
+
+  async resizeTerminal(id: string, { width, height }: { width: number; height: number }): Promise<void> {
+    await this.#again(this.#tasks.resizePty, { containerId: id, width, height }, `resize the terminal of ${id}`);
+  }
+
   async updateTask(id: string, resources: object): Promise<void> {
     const request = { containerId: id, resources: packJson(typeUrls.linuxResources, resources) };
     await this.#again(this.#tasks.update, request, `update resources of ${id}`);

@@ -11,6 +11,7 @@ import type { RemoteStreams } from '../streaming/remote-command/remote-streams.t
 import { Budget, CapturedOutput } from './captured-output.ts';
 import { ExecProcess, quote, RESTART_MS, type Tasks } from './exec-process.ts';
 import type { ExecResult, Executor } from './executor.ts';
+import { orStopped } from './or-stopped.ts';
 import { StreamedPipes } from './streamed-pipes.ts';
 
 export interface TaskExecutorOptions {
@@ -122,19 +123,6 @@ function stopReasons(timeoutMs: number, signal: AbortSignal | undefined): AbortS
     ...(timeoutMs > 0 ? [AbortSignal.timeout(timeoutMs)] : []),
   ];
   return reasons.length === 0 ? undefined : AbortSignal.any(reasons);
-}
-
-async function orStopped<T>(result: Promise<T>, stop: AbortSignal | undefined): Promise<T | undefined> {
-  if (stop === undefined) return result;
-  const stopped = Promise.withResolvers<undefined>();
-  const onStop = () => stopped.resolve(undefined);
-  stop.addEventListener('abort', onStop, { once: true });
-  if (stop.aborted) onStop();
-  try {
-    return await Promise.race([result, stopped.promise]);
-  } finally {
-    stop.removeEventListener('abort', onStop);
-  }
 }
 
 function stopError(command: readonly string[], timeoutMs: number, signal: AbortSignal | undefined): BerthError {

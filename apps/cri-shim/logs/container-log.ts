@@ -5,6 +5,7 @@ import { fionread } from '#common/native/index.ts';
 import { catchUp } from './catch-up.ts';
 import { formatLines, type StreamName } from './cri-lines.ts';
 import { closeFifos, openFifos } from './fifos.ts';
+import type { Followers } from './followers.ts';
 import { Journal } from './journal.ts';
 import type { LogClock } from './log-clock.ts';
 import { LogFile } from './log-file.ts';
@@ -19,6 +20,7 @@ export interface LogTools {
   /** Room for raw output; more than two lines of the greatest length. */
   readonly input: Buffer;
   readonly output: Buffer;
+  readonly followers: Followers;
 }
 
 interface LogStream extends OutputStream {
@@ -123,7 +125,7 @@ export class ContainerLog implements Output {
   }
 
   move(stream: LogStream): number {
-    const moved = stream.journal.fill(stream.fifo, TURN);
+    const moved = this.#fill(stream, TURN);
     if (moved > 0) this.#format(stream, false);
     return moved;
   }
@@ -167,10 +169,26 @@ export class ContainerLog implements Output {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  #fill(stream: LogStream, limit: number): number {
+    const moved = stream.journal.fill(stream.fifo, limit);
+    if (stream.followers.size > 0) this.#tell(stream, moved);
+    return moved;
+  }
+
+  /** Tells the followers of the last `length` bytes of the journal. */
+  #tell(stream: LogStream, length: number): void {
+    const { input, followers } = this.#tools;
+    for (let left = length; left > 0; ) {
+      const read = stream.journal.read(input, stream.journal.unread - left);
+      followers.tell(stream, input.subarray(0, read));
+      left -= read;
+    }
+  }
+
   /** Moves what the FIFO holds at this moment: a container that goes on writing can't keep us here. */
   #moveAtHand(stream: LogStream): void {
     for (let left = fionread(stream.fifo); left > 0; ) {
-      const moved = stream.journal.fill(stream.fifo, left);
+      const moved = this.#fill(stream, left);
       if (moved <= 0) return;
       left -= moved;
       this.#format(stream, false);

@@ -38,7 +38,7 @@ function openFifo(name: StreamName, path: string): OutputStream {
     throw new BerthError('failed_precondition', `${path} is not a FIFO`);
   }
   enlarge(fifo);
-  return { name, fifo, ended: false };
+  return { name, fifo, followers: new Set(), ended: false };
 }
 
 /** A chatty container then waits less often for us. Where the kernel doesn't allow it, it waits. */

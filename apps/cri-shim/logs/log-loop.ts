@@ -1,5 +1,6 @@
 import { BerthError } from '#common/errors.ts';
 import { close, EPOLL, epollAdd, epollCreate, epollDel, epollWait, eventfdDrain } from '#common/native/index.ts';
+import { Followers } from './followers.ts';
 import type { Output, OutputStream } from './output.ts';
 
 const EVENTS = 64;
@@ -10,6 +11,15 @@ const DRAIN_TURNS = 256;
 /** Below this much output per pass the loop is being woken too often for its own good. */
 const BUSY_BYTES = 32 * 1024;
 const BUSY_MS = 1;
+
+export interface LogLoopOptions {
+  /** eventfd that ends the waiting. */
+  readonly wake: number;
+  readonly followerPatienceMs: number;
+  /** A log can't be written, or (null) can again. */
+  readonly onFault: (id: string, fault: string | null) => void;
+  readonly onFollowerEnd: (id: number, stuck: boolean) => void;
+}
 
 interface Watched {
   readonly output: Output;
@@ -27,6 +37,7 @@ interface Waiter {
  * that its data stays in the pipes, and tried again from time to time.
  */
 export class LogLoop {
+  readonly followers: Followers;
   readonly #epoll = epollCreate();
   readonly #wake: number;
   readonly #events = new Int32Array(2 * EVENTS);
@@ -35,13 +46,17 @@ export class LogLoop {
   /** Logs that can't be written, and when to try again. */
   readonly #blocked = new Map<Output, number>();
   readonly #waiters = new Set<Waiter>();
+  /** Streams of which a follower is behind: they wait for it. */
+  readonly #held = new Map<OutputStream, Output>();
   readonly #onFault: (id: string, fault: string | null) => void;
   #lastMove = 0;
 
-  constructor(wake: number, onFault: (id: string, fault: string | null) => void) {
+  constructor({ wake, followerPatienceMs, onFault, onFollowerEnd }: LogLoopOptions) {
     this.#wake = wake;
     this.#onFault = onFault;
     epollAdd(this.#epoll, wake, EPOLL.IN);
+    const onRoom = (stream: OutputStream): void => this.#release(stream);
+    this.followers = new Followers(this.#epoll, followerPatienceMs, onRoom, onFollowerEnd);
   }
 
   /** Starts to move a container's output. */
@@ -55,7 +70,7 @@ export class LogLoop {
     this.#blocked.delete(output);
     for (const stream of output.streams) this.#unwatch(stream);
     for (const waiter of this.#waiters) {
-      if (waiter.output === output) this.#release(waiter);
+      if (waiter.output === output) this.#answer(waiter);
     }
   }
 
@@ -71,9 +86,13 @@ export class LogLoop {
 
   /** Moves and writes whatever is left, once. */
   finish(output: Output): void {
-    output.settle();
-    this.#moveAll(output);
-    for (const stream of output.streams) output.flush(stream);
+    try {
+      output.settle();
+      this.#moveAll(output);
+      for (const stream of output.streams) output.flush(stream);
+    } finally {
+      for (const stream of output.streams) this.followers.end(stream);
+    }
   }
 
   close(): void {
@@ -88,13 +107,14 @@ export class LogLoop {
       const fd = this.#events[2 * i] ?? -1;
       const hungUp = ((this.#events[2 * i + 1] ?? 0) & EPOLL.HUP) !== 0;
       if (fd === this.#wake) eventfdDrain(fd);
-      else moved += this.#serve(fd, hungUp);
+      else if (!this.followers.serve(fd)) moved += this.#serve(fd, hungUp);
     }
     const now = performance.now();
     for (const [output, retryAt] of this.#blocked) {
       if (now >= retryAt) this.#retry(output);
     }
     for (const waiter of this.#waiters) this.#check(waiter);
+    this.followers.letGoOfStuck(now);
     this.#pace(moved, now);
   }
 
@@ -111,7 +131,7 @@ export class LogLoop {
 
   /** Milliseconds until something is due; -1: nothing is. */
   #patience(): number {
-    let due = Number.POSITIVE_INFINITY;
+    let due = this.followers.due;
     for (const retryAt of this.#blocked.values()) due = Math.min(due, retryAt);
     for (const waiter of this.#waiters) due = Math.min(due, waiter.deadline);
     return due === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(due - performance.now()));
@@ -125,6 +145,7 @@ export class LogLoop {
     this.#guard(output, () => {
       moved = output.move(stream);
       if (moved === 0 && hungUp) this.#end(output, stream);
+      else if (isBehind(stream)) this.#hold(output, stream);
     });
     return Math.max(0, moved);
   }
@@ -142,6 +163,7 @@ export class LogLoop {
     output.flush(stream);
     stream.ended = true;
     this.#unwatch(stream);
+    this.followers.end(stream);
   }
 
   #watch(output: Output, stream: OutputStream): void {
@@ -150,7 +172,21 @@ export class LogLoop {
   }
 
   #unwatch(stream: OutputStream): void {
+    this.#held.delete(stream);
     if (this.#watched.delete(stream.fifo)) epollDel(this.#epoll, stream.fifo);
+  }
+
+  #hold(output: Output, stream: OutputStream): void {
+    this.#unwatch(stream);
+    this.#held.set(stream, output);
+  }
+
+  /** Goes on with a stream that was held, if nobody is behind any more. */
+  #release(stream: OutputStream): void {
+    const output = this.#held.get(stream);
+    if (output === undefined || isBehind(stream)) return;
+    this.#held.delete(stream);
+    this.#watch(output, stream);
   }
 
   #check(waiter: Waiter): void {
@@ -162,10 +198,10 @@ export class LogLoop {
         if (late) for (const stream of output.streams) output.flush(stream);
       });
     }
-    if (late || output.streams.every((stream) => stream.ended)) this.#release(waiter);
+    if (late || output.streams.every((stream) => stream.ended)) this.#answer(waiter);
   }
 
-  #release(waiter: Waiter): void {
+  #answer(waiter: Waiter): void {
     this.#waiters.delete(waiter);
     waiter.done();
   }
@@ -193,4 +229,9 @@ export class LogLoop {
       }
     });
   }
+}
+
+function isBehind({ followers }: OutputStream): boolean {
+  for (const follower of followers) if (follower.isBehind) return true;
+  return false;
 }

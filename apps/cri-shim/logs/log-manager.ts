@@ -1,3 +1,6 @@
+import type { Readable } from 'node:stream';
+import type { StreamName } from './cri-lines.ts';
+
 /** What becomes of a container's output. Everything is fixed for the container's life. */
 export interface LogSource {
   readonly containerId: string;
@@ -13,6 +16,12 @@ export interface LogSource {
   /** The pod's log directory. The log file must lie below it even after symbolic links are resolved. */
   readonly logDirectory?: string;
   readonly tty: boolean;
+}
+
+/** A stream of a container as it comes, from when it was asked for. */
+export interface FollowedOutput extends Disposable {
+  /** Ends with the stream. The container waits for its reader; one that takes nothing for a while gets `resource_exhausted`. */
+  readonly output: Readable;
 }
 
 /**
@@ -45,6 +54,14 @@ export interface LogManager {
    * container.
    */
   drained(containerId: string, timeoutMs: number): Promise<void>;
+
+  /**
+   * A copy of what a container writes from now on. Disposing it ends it.
+   *
+   * @throws `not_found` for a container that isn't attached, or that has no such stream: with a terminal everything is
+   * in stdout.
+   */
+  follow(containerId: string, stream: StreamName): Promise<FollowedOutput>;
 
   /** Writes what is left, closes the descriptors and forgets the container. Unknown containers are no error. */
   detach(containerId: string): Promise<void>;

@@ -1,10 +1,13 @@
 import type { StreamName } from './cri-lines.ts';
+import type { Follower } from './follower.ts';
 
 /** The reading end of one stream of a container. */
 export interface OutputStream {
   readonly name: StreamName;
   /** Descriptor of the FIFO, non-blocking. */
   readonly fifo: number;
+  /** Get each byte that leaves the FIFO. */
+  readonly followers: Set<Follower>;
   /** No process will write to the FIFO any more, and all its data is where it belongs. */
   ended: boolean;
 }
@@ -23,7 +26,7 @@ export interface Output<Stream extends OutputStream = OutputStream> {
 
   /**
    * Moves what the FIFO holds, but not endlessly much. Answers the number of bytes taken out of the FIFO, 0 when no
-   * process has it open for writing, -1 when it is empty.
+   * process has it open for writing, -1 when it is empty. The stream's followers are told of them.
    *
    * @throws BerthError when the log can't be written. Nothing is lost: `settle` goes on with it.
    */

@@ -1,14 +1,16 @@
 import { mkdirSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { BerthError } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
-import { close, eventfd, eventfdSignal } from '#common/native/index.ts';
-import { DEFAULT_MAX_LINE } from './cri-lines.ts';
-import type { LogManager, LogSource } from './log-manager.ts';
+import { close, eventfd, eventfdSignal, O, pipe } from '#common/native/index.ts';
+import { DEFAULT_MAX_LINE, type StreamName } from './cri-lines.ts';
+import type { FollowedOutput, LogManager, LogSource } from './log-manager.ts';
 import type { Command, WorkerMessage, WorkerSettings } from './worker-messages.ts';
 
 /** Before a worker that died is replaced. */
 const RESTART_MS = 1000;
+const FOLLOWER_PATIENCE_MS = 10_000;
 
 export interface LogManagerOptions {
   /** Folder of the journals, best on tmpfs; made if need be. */
@@ -16,6 +18,8 @@ export interface LogManagerOptions {
   readonly log: Logger;
   /** Content of one log entry at most, in bytes; longer lines are cut into parts. */
   readonly maxLine?: number;
+  /** How long a container waits for someone who follows its output and doesn't read. */
+  readonly followerPatienceMs?: number;
 }
 
 interface Pending {
@@ -30,6 +34,8 @@ export class WorkerLogManager implements LogManager {
   readonly #settings: WorkerSettings;
   readonly #sources = new Map<string, LogSource>();
   readonly #pending = new Map<number, Pending>();
+  /** Those who follow an output. The worker uses the write ends. */
+  readonly #followers = new Map<number, { readonly fd: number; readonly output: Socket }>();
   readonly #stopAtExit = () => this.#stop();
   #seq = 0;
   /** Absent while there is no worker. */
@@ -43,6 +49,7 @@ export class WorkerLogManager implements LogManager {
     this.#settings = {
       stateDirectory: options.stateDirectory,
       maxLine: options.maxLine ?? DEFAULT_MAX_LINE,
+      followerPatienceMs: options.followerPatienceMs ?? FOLLOWER_PATIENCE_MS,
       wake: eventfd(),
       stop: new Int32Array(new SharedArrayBuffer(4)),
     };
@@ -67,6 +74,26 @@ export class WorkerLogManager implements LogManager {
   detach(containerId: string): Promise<void> {
     this.#sources.delete(containerId);
     return this.#ask({ op: 'detach', id: containerId });
+  }
+
+  async follow(containerId: string, stream: StreamName): Promise<FollowedOutput> {
+    const [readEnd, fd] = pipe(O.CLOEXEC | O.NONBLOCK);
+    const follower = ++this.#seq;
+    const output = new Socket({ fd: readEnd, readable: true, writable: false });
+    output.on('error', () => undefined);
+    this.#followers.set(follower, { fd, output });
+    try {
+      await this.#ask({ op: 'follow', id: containerId, stream, follower, fd });
+    } catch (error) {
+      output.destroy();
+      this.#unfollowed(follower);
+      throw error;
+    }
+    const end = () => {
+      output.destroy();
+      if (this.#followers.has(follower)) this.#ask({ op: 'unfollow', follower }).catch(() => undefined);
+    };
+    return { output, [Symbol.dispose]: end };
   }
 
   async close(): Promise<void> {
@@ -117,6 +144,8 @@ export class WorkerLogManager implements LogManager {
       this.#pending.delete(message.seq);
       if (message.error === undefined) pending?.resolve();
       else pending?.reject(new BerthError(message.error.code, message.error.message));
+    } else if ('follower' in message) {
+      this.#unfollowed(message.follower, message.stuck);
     } else if (message.fault === null) {
       this.#log.info({ id: message.id }, 'log can be written again');
     } else {
@@ -124,9 +153,19 @@ export class WorkerLogManager implements LogManager {
     }
   }
 
+  /** The worker is done with a follower: whoever reads it gets the end. */
+  #unfollowed(id: number, stuck = false): void {
+    const follower = this.#followers.get(id);
+    if (follower === undefined) return;
+    this.#followers.delete(id);
+    close(follower.fd);
+    if (stuck) follower.output.destroy(new BerthError('resource_exhausted', 'the output was read too slowly'));
+  }
+
   /** What the worker was asked may be what it died of: it isn't asked again. */
   #ended(): void {
     this.#port = undefined;
+    for (const follower of this.#followers.keys()) this.#unfollowed(follower);
     for (const { reject } of this.#pending.values()) reject(new BerthError('unavailable', 'the log worker ended'));
     this.#pending.clear();
     if (!this.#closed) setTimeout(() => this.#replace(), RESTART_MS);

@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { BerthError } from '#common/errors.ts';
 import { ContainerLog, type LogTools } from './container-log.ts';
+import type { StreamName } from './cri-lines.ts';
 import { DiscardedOutput } from './discarded-output.ts';
+import { Follower } from './follower.ts';
 import { LogClock } from './log-clock.ts';
 import { LogLoop } from './log-loop.ts';
 import type { LogSource } from './log-manager.ts';
@@ -22,10 +24,15 @@ class LogWorker {
   constructor(settings: WorkerSettings, port: MessagePort) {
     this.#settings = settings;
     this.#port = port;
-    this.#loop = new LogLoop(settings.wake, (id, fault) => this.#post({ id, fault }));
+    this.#loop = new LogLoop({
+      ...settings,
+      onFault: (id, fault) => this.#post({ id, fault }),
+      onFollowerEnd: (follower, stuck) => this.#post({ follower, stuck }),
+    });
     const maxLine = settings.maxLine;
     const input = Buffer.allocUnsafeSlow(Math.max(INPUT, 4 * maxLine));
-    this.#tools = { clock: new LogClock(), maxLine, input, output: Buffer.allocUnsafeSlow(2 * input.length) };
+    const output = Buffer.allocUnsafeSlow(2 * input.length);
+    this.#tools = { clock: new LogClock(), maxLine, input, output, followers: this.#loop.followers };
   }
 
   /** Runs until it is told to stop. This thread has no other life: nothing asynchronous ever happens on it. */
@@ -59,6 +66,9 @@ class LogWorker {
   #execute(command: Exclude<Command, { op: 'drained' }>): void {
     if (command.op === 'attach') this.#attach(command.source);
     else if (command.op === 'reopen') this.#reopen(command.id);
+    else if (command.op === 'follow')
+      this.#follow(command.id, command.stream, new Follower(command.follower, command.fd));
+    else if (command.op === 'unfollow') this.#loop.followers.remove(command.follower);
     else this.#detach(command.id);
   }
 
@@ -72,7 +82,8 @@ class LogWorker {
 
   #open(source: LogSource): Output {
     const { logPath } = source;
-    if (logPath === undefined) return new DiscardedOutput(source);
+    const { followers, input } = this.#tools;
+    if (logPath === undefined) return new DiscardedOutput(source, followers, input);
     return ContainerLog.attach(
       { ...source, logPath },
       join(this.#settings.stateDirectory, source.containerId),
@@ -90,6 +101,12 @@ class LogWorker {
         cause: error,
       });
     }
+  }
+
+  #follow(id: string, name: StreamName, follower: Follower): void {
+    const stream = this.#outputs.get(id)?.streams.find((each) => each.name === name);
+    if (stream === undefined) throw new BerthError('not_found', `container ${id} has no ${name} that is being read`);
+    this.#loop.followers.add(follower, stream);
   }
 
   #drain(id: string, timeoutMs: number, seq: number): void {

@@ -1,15 +1,17 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws';
 import { BerthError, messageOf } from '#common/errors.ts';
+import { attach } from '../attach.ts';
 import { execSpec } from '../container-exec-sync.ts';
 import type { Runtime } from '../runtime.ts';
 import { podNetns } from '../sandbox-port-forward.ts';
 import { refuse, switchToSpdy } from './handshake.ts';
 import { SpdyPortForward } from './port-forward/spdy-port-forward.ts';
-import type { RemoteStreams } from './remote-command/remote-streams.ts';
+import type { Outcome, RemoteStreams } from './remote-command/remote-streams.ts';
 import { SpdyStreams, versions as spdyVersions } from './remote-command/spdy-streams.ts';
-import type { CommandRequest, PortForwardRequest, StreamingRequest } from './request.ts';
+import type { AttachRequest, CommandRequest, PortForwardRequest, StreamingRequest } from './request.ts';
 import { SpdySession } from './spdy/session.ts';
 import type { SpdyStream } from './spdy/stream.ts';
 import { MAX_MESSAGE } from './websocket/channels.ts';
@@ -18,6 +20,8 @@ import { forwardChannels, plainProtocols, tunnelProtocol } from './websocket/web
 
 /** Streams that belong together must come within this time. */
 const CREATION_MS = 30_000;
+/** For a client to take the rest of the output and the outcome. */
+const FINISH_MS = 60_000;
 
 /** Serves one upgraded connection to its end. */
 export async function serveRequest(
@@ -38,7 +42,7 @@ export async function serveRequest(
   const streams = new SpdyStreams(request, spdyVersions[agreed.protocol] ?? 1);
   const session = openSession(rt, socket, streams);
   try {
-    await runCommand(rt, request, await streams.gather(session, CREATION_MS));
+    await runProcess(rt, request, await streams.gather(session, CREATION_MS));
   } finally {
     session.close();
   }
@@ -79,19 +83,38 @@ async function serveWebSocket(
   const idle = setTimeout(() => client.terminate(), rt.config.streaming.idleTimeout);
   socket.on('data', () => idle.refresh());
   client.once('close', () => clearTimeout(idle));
-  if (request.kind === 'exec') return await runCommand(rt, request, websocketStreams(client, protocol, request));
+  if (request.kind !== 'portforward') {
+    try {
+      return await runProcess(rt, request, websocketStreams(client, protocol, request));
+    } finally {
+      client.terminate();
+    }
+  }
   if (protocol === tunnelProtocol) return await forwardOverSpdy(rt, request, createWebSocketStream(client));
   await forwardChannels(client, protocol, () => podNetns(rt, request.sandboxId), request.ports);
 }
 
-/** Whatever comes of the command, the client is told. */
-async function runCommand(rt: Runtime, request: CommandRequest, client: RemoteStreams): Promise<void> {
-  const { containerId, command, tty } = request;
+/** Whatever comes of it, the client is told, if it listens. */
+async function runProcess(rt: Runtime, request: CommandRequest | AttachRequest, client: RemoteStreams): Promise<void> {
+  const outcome = await outcomeOf(rt, request, client);
+  await Promise.race([client.finish(outcome), sleep(FINISH_MS, undefined, { ref: false })]);
+}
+
+async function outcomeOf(
+  rt: Runtime,
+  request: CommandRequest | AttachRequest,
+  client: RemoteStreams,
+): Promise<Outcome> {
+  const { containerId } = request;
   try {
-    const exitCode = await rt.exec.stream(containerId, execSpec(rt, containerId), command, tty, client);
-    await client.finish({ exitCode });
+    if (request.kind === 'exec') {
+      const { command, tty } = request;
+      return { exitCode: await rt.exec.stream(containerId, execSpec(rt, containerId), command, tty, client) };
+    }
+    await attach(rt, containerId, client);
+    return { exitCode: 0 };
   } catch (error) {
     if (client.gone.aborted) throw BerthError.from(error);
-    await client.finish({ error: messageOf(error) });
+    return { error: messageOf(error) };
   }
 }
