@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
+import { isCode } from '#common/errors.ts';
 import { type Blob, descriptorOf, digestOf, type TestImage } from './busybox-image.ts';
 import type { CoreClients } from './core-clients.ts';
 
@@ -43,7 +44,12 @@ export async function writeBlob(
   const call = clients.content.write(options);
   await call.send({ action: 'COMMIT', ref: `write-${digest}`, total: size, expected: digest, offset: 0, data, labels });
   call.end();
-  for await (const { action } of call) if (action === 'COMMIT') return;
+  try {
+    for await (const { action } of call) if (action === 'COMMIT') return;
+  } catch (error) {
+    if (isCode(error, 'already_exists')) return;
+    throw error;
+  }
   throw new Error(`no answer to the commit of ${digest}`);
 }
 
@@ -59,7 +65,13 @@ async function unpackLayers(clients: CoreClients, layers: readonly Blob[], optio
     const { mounts } = await clients.snapshots.prepare({ snapshotter: 'overlayfs', key, parent, labels }, options);
     const { applied } = await clients.diff.apply({ diff: descriptorOf(layer), mounts }, options);
     if (applied?.digest !== diffId) throw new Error(`diff id ${applied?.digest}, not ${diffId}`);
-    await clients.snapshots.commit({ snapshotter: 'overlayfs', name: chain, key, labels }, options);
+    try {
+      await clients.snapshots.commit({ snapshotter: 'overlayfs', name: chain, key, labels }, options);
+    } catch (error) {
+      // The daemon may have unpacked the same layer meanwhile, for somebody else.
+      if (!isCode(error, 'already_exists')) throw error;
+      await clients.snapshots.remove({ snapshotter: 'overlayfs', key }, options);
+    }
   }
   return chains;
 }
