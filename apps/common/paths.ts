@@ -14,6 +14,8 @@ export const defaultPaths = {
   cniConfDir: '/etc/cni/net.d',
   /** Upstream's place first, then Debian's. */
   cniBinDirs: ['/opt/cni/bin', '/usr/lib/cni'],
+  /** The CDI specification's places: what stays, and what is made anew after each boot. */
+  cdiSpecDirs: ['/etc/cdi', '/var/run/cdi'],
   /** containerd's places, where plugins look for them. */
   nriSocket: '/var/run/nri/nri.sock',
   nriPlugins: '/opt/nri/plugins',

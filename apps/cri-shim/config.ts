@@ -45,6 +45,11 @@ const file = schema.table({
     /** Go template of a configuration, written when the kubelet tells the pod addresses and there is no network. */
     confTemplate: schema.string(''),
   }),
+  /** Container Device Interface. */
+  cdi: schema.table({
+    /** Directories with specifications; a later one counts more. */
+    specDirs: schema.strings(defaultPaths.cdiSpecDirs),
+  }),
   nri: schema.table({
     enable: schema.boolean(false),
     socketPath: schema.string(defaultPaths.nriSocket),
@@ -96,6 +101,7 @@ export async function readConfig(args: readonly string[]): Promise<CriConfig> {
     address: absolute('address', flags.address ?? read.address),
     log: { level },
     core: { ...read.core, address: absolute('core.address', flags['core-address'] ?? read.core.address) },
+    cdi: { specDirs: read.cdi.specDirs.map((dir) => absolute('cdi.spec_dirs', dir)) },
     nri: {
       ...read.nri,
       socketPath: absolute('nri.socket_path', read.nri.socketPath),

@@ -1,6 +1,8 @@
 import { hostname } from 'node:os';
 import { BerthError } from '#common/errors.ts';
 import type { CreateContainerRequest__Output } from '#proto/runtime/v1/CreateContainerRequest.ts';
+import { CdiInjector } from './cdi/injector.ts';
+import { requestedCdiDevices } from './cdi/requested-devices.ts';
 import { prepareImageVolumes } from './container-image-volumes.ts';
 import { type ContainerConfig, containerConfigFromWire } from './cri-types.ts';
 import { newId } from './ids.ts';
@@ -9,6 +11,7 @@ import type { Runtime } from './runtime.ts';
 import { containerSpec } from './spec/container-spec.ts';
 import { imageProcess } from './spec/image-process.ts';
 import { RootfsReader } from './spec/rootfs-reader.ts';
+import { checkRuntimeSupport } from './spec/runtime-support.ts';
 import { stopSignalNumber } from './spec/stop-signal.ts';
 import { processUser } from './spec/user.ts';
 import { podIdMap, snapshotMapping } from './spec/user-namespace.ts';
@@ -61,6 +64,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   const process = imageProcess(image.config);
   const logPath = confineLogPath(sandbox.metadata.config.logDirectory, config.logPath) ?? '';
   const stopSignal = stopSignalNumber(config.stopSignal, process.stopSignal);
+  const cdiDevices = requestedCdiDevices(config);
   const targetPid = targetProcess(rt, sandbox, config);
   const security = config.linux?.securityContext ?? null;
   if (security?.selinuxOptions != null) rt.log.warn({ id }, 'SELinux options are ignored: they are not supported');
@@ -80,18 +84,22 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
 
   operation.stage('building the runtime spec');
   const user = await processUser(security, process.user, new RootfsReader(rootfs));
+  const features = await rt.handlers.features(sandbox.metadata.runtimeHandler);
   const { spec, placement } = await containerSpec({
     id,
     config: { ...config, mounts: mounts.mounted },
     image: { name: image.name, process },
     user,
     host: rt.host,
-    features: await rt.handlers.features(sandbox.metadata.runtimeHandler),
+    features,
     hostname: sandbox.metadata.config.hostname || hostname(),
     sandbox: { ...sandbox.metadata, pid: sandbox.pid },
     podMounts: rt.files.podMounts(sandbox.id, sandbox.sharing, security?.readonlyRootfs ?? false),
     ...(targetPid === undefined ? {} : { targetPid }),
   });
+
+  const cdi = new CdiInjector(rt.cdi, spec);
+  await cdi.inject(cdiDevices);
 
   const metadata: ContainerMetadata = {
     version: recordVersion,
@@ -108,7 +116,8 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     user: { uid: user.uid, gid: user.gid, supplementalGroups: user.additionalGids },
   };
   operation.stage('asking NRI plugins');
-  await rt.nri.createContainer(sandbox, metadata, spec);
+  await rt.nri.createContainer(sandbox, metadata, spec, cdi);
+  checkRuntimeSupport(spec, features);
   operation.stage('recording the container');
   undo.addLast('delete the record', () => rt.core.deleteRecord(id));
   await rt.core.createRecord({

@@ -7,6 +7,7 @@ import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
 import { version } from '#common/version.ts';
+import { SpecDirectories } from './cdi/spec-directories.ts';
 import { ConfigDir } from './cni/config-dir.ts';
 import { PodNetwork } from './cni/network.ts';
 import { PluginRunner } from './cni/plugin.ts';
@@ -122,6 +123,7 @@ function compose(config: CriConfig, log: Logger): Runtime {
       new PluginRunner(cni.binDirs, cni.timeout),
       new ResultCache(cni.cacheDir),
     ),
+    cdi: new SpecDirectories(config.cdi.specDirs),
     images: new CoreImageService({
       channel: core.channel,
       namespace: coreNamespace,

@@ -7,21 +7,24 @@ export interface RuntimeFeatures {
   readonly recursiveReadOnly: boolean;
   /** Pods in a user namespace of their own, with id-mapped mounts. */
   readonly userNamespaces: boolean;
+  /** Devices of the host's network that move into a container. */
+  readonly networkDevices: boolean;
 }
 
-export const noFeatures: RuntimeFeatures = { recursiveReadOnly: false, userNamespaces: false };
+export const noFeatures: RuntimeFeatures = { recursiveReadOnly: false, userNamespaces: false, networkDevices: false };
 
 const probeTimeoutMs = 10_000;
 
 /** Asks an OCI runtime what it can do, as far as this kernel can, too. One that doesn't answer has no features. */
 export async function probeFeatures(binary: string): Promise<RuntimeFeatures> {
   const kernel = kernelVersion();
-  const { recursiveReadOnly, userNamespaces } = await runtimeFeatures(binary);
+  const { recursiveReadOnly, userNamespaces, networkDevices } = await runtimeFeatures(binary);
   return {
     // mount_setattr(2)
     recursiveReadOnly: recursiveReadOnly && atLeast(kernel, [5, 12]),
     // Overlayfs on id-mapped layers.
     userNamespaces: userNamespaces && atLeast(kernel, [5, 19]),
+    networkDevices,
   };
 }
 
@@ -34,9 +37,16 @@ async function runtimeFeatures(binary: string): Promise<RuntimeFeatures> {
   return version.exitCode === 0 ? featuresOfVersion(version.stdout) : noFeatures;
 }
 
+interface Ability {
+  enabled?: unknown;
+}
+
 /** The answer of `features` (OCI runtime spec, features.md); undefined when it is none. */
 export function parseFeatures(text: string): RuntimeFeatures | undefined {
-  let features: { mountOptions?: unknown; linux?: { mountExtensions?: { idmap?: { enabled?: unknown } } } } | null;
+  let features: {
+    mountOptions?: unknown;
+    linux?: { mountExtensions?: { idmap?: Ability }; netDevices?: Ability };
+  } | null;
   try {
     features = JSON.parse(text);
   } catch {
@@ -45,6 +55,7 @@ export function parseFeatures(text: string): RuntimeFeatures | undefined {
   return {
     recursiveReadOnly: Array.isArray(features?.mountOptions) && features.mountOptions.includes('rro'),
     userNamespaces: features?.linux?.mountExtensions?.idmap?.enabled === true,
+    networkDevices: features?.linux?.netDevices?.enabled === true,
   };
 }
 
@@ -53,7 +64,7 @@ export function featuresOfVersion(text: string): RuntimeFeatures {
   const [, major, minor] = /^crun version (\d+)\.(\d+)/.exec(text) ?? [];
   if (major === undefined || minor === undefined) return noFeatures;
   const known = atLeast([Number(major), Number(minor)], [1, 8]);
-  return { recursiveReadOnly: known, userNamespaces: known };
+  return { ...noFeatures, recursiveReadOnly: known, userNamespaces: known };
 }
 
 function kernelVersion(): [number, number] {

@@ -1,5 +1,6 @@
 import type { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
+import type { SpecDirectories } from './cdi/spec-directories.ts';
 import type { PodNetwork } from './cni/network.ts';
 import type { CriConfig } from './config.ts';
 import type { Core } from './core-client/core.ts';
@@ -30,6 +31,7 @@ export interface Runtime {
   readonly core: Core;
   readonly handlers: RuntimeHandlers;
   readonly network: PodNetwork;
+  readonly cdi: SpecDirectories;
   readonly nri: Nri;
   readonly images: ImageService;
   readonly imageDrop: ImageDrop;

@@ -174,7 +174,7 @@ describe('CreateContainer and StartContainer', () => {
     [{ linux: { securityContext: { runAsUsername: 'ghost' } } }, 'ghost'],
     [{ linux: { securityContext: { runAsUser: { value: -5 } } } }, '-5'],
     [{ linux: { securityContext: { seccomp: { profileType: 'Localhost' as const, localhostRef: 'x' } } } }, 'absolute'],
-    [{ CDIDevices: [{ name: 'vendor/class=device' }] }, 'vendor/class=device'],
+    [{ annotations: { 'cdi.k8s.io/plugin': 'nothing' } }, 'cdi.k8s.io/plugin'],
   ])('refuse %j', (fields, word) =>
     inPod(async (id, pod) => {
       await expect(suite.create(id, pod, suite.containerConfig('c', 'true', fields))).rejects.toEqual(

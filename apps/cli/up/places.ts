@@ -61,6 +61,7 @@ export async function privatePlaces(dir: string, options: PlaceOptions): Promise
       bin_dirs: options.cniBinDir === undefined ? [...defaultPaths.cniBinDirs] : [resolve(options.cniBinDir)],
     },
     // Plugins connect to a socket of this directory only, so they disturb nobody.
+    cdi: { spec_dirs: [at('cdi')] },
     nri: {
       enable: true,
       socket_path: at('nri.sock'),

@@ -84,7 +84,13 @@ export interface Linux {
   /** Devices of the host's network that move into the container, and their names there. */
   netDevices?: Record<string, { name?: string }>;
   memoryPolicy?: { mode: string; nodes: string; flags?: string[] };
-  intelRdt?: { closID?: string; schemata?: string[]; enableMonitoring?: boolean };
+  intelRdt?: {
+    closID?: string;
+    l3CacheSchema?: string;
+    memBwSchema?: string;
+    schemata?: string[];
+    enableMonitoring?: boolean;
+  };
 }
 
 export type NamespaceType = 'pid' | 'network' | 'mount' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time';

@@ -1,5 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import type { Linux, NamespaceType, Process, RuntimeSpec } from '#common/oci/runtime-spec.ts';
+import type { CdiInjector } from '../cdi/injector.ts';
+import { parentsFirst } from '../spec/mount-order.ts';
 import type { Claims } from './claims.ts';
 import type { NriOut } from './messages.ts';
 import { mergeResources, resourcesFrom } from './resources.ts';
@@ -10,12 +12,11 @@ import { mergeResources, resourcesFrom } from './resources.ts';
  *
  * @throws failed_precondition for a conflict and for what this node lacks.
  */
-export function adjustSpec(
+export async function adjustSpec(
   spec: RuntimeSpec,
   adjust: NriOut<'ContainerAdjustment'>,
-  claims: Claims,
-  plugin: string,
-): void {
+  { claims, plugin, cdi }: { readonly claims: Claims; readonly plugin: string; readonly cdi: CdiInjector },
+): Promise<void> {
   const take = (what: string) => claims.take(what, plugin);
   const keyed = <T>(kind: string, items: readonly T[], key: (item: T) => string, edit: Edit<T>) => {
     // Removals first: a plugin that removes and sets the same thing replaces it.
@@ -30,6 +31,9 @@ export function adjustSpec(
       edit.add(item);
     }
   };
+  // First, so that the plugin may change what a device brings.
+  for (const { name } of adjust.cdiDevices) take(`CDI device ${name}`);
+  await cdi.inject(adjust.cdiDevices.map(({ name }) => name));
   spec.linux ??= {};
   spec.annotations ??= {};
   const { linux } = spec;
@@ -37,12 +41,6 @@ export function adjustSpec(
   adjustMounts(spec, adjust, keyed);
   if (spec.process !== undefined) adjustProcess(spec.process, adjust, keyed, claims, plugin);
   adjustHooks(spec, adjust.hooks);
-  if (adjust.cdiDevices.length > 0) {
-    throw new BerthError(
-      'failed_precondition',
-      `NRI plugin ${plugin} asks for CDI devices: they are not supported here`,
-    );
-  }
   const wanted = adjust.linux;
   if (wanted === null) return;
   adjustDevices(linux, wanted.devices, keyed);
@@ -117,9 +115,7 @@ function adjustMounts(spec: RuntimeSpec, { mounts }: NriOut<'ContainerAdjustment
       spec.mounts?.push({ destination, type, source, options: [...options] });
     },
   });
-  // A mount below another one comes after it.
-  const depth = (path: string) => path.split('/').filter((part) => part !== '').length;
-  spec.mounts?.sort((a, b) => depth(a.destination) - depth(b.destination));
+  spec.mounts = parentsFirst(spec.mounts ?? []);
 }
 
 function adjustProcess(

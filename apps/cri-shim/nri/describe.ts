@@ -60,6 +60,7 @@ export function describeNewContainer(metadata: ContainerMetadata, spec: RuntimeS
       ]),
     ),
     rlimits: process?.rlimits ?? [],
+    cdiDevices: config.CDIDevices,
     createdAt: metadata.createdAt,
     image: { name: metadata.imageName, digest: metadata.imageRef, configDigest: metadata.imageId },
     ...(process === undefined ? {} : { user: { ...process.user, additionalGids: process.user.additionalGids ?? [] } }),

@@ -2,6 +2,7 @@ import { BerthError, isCode, messageOf } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import { version } from '#common/version.ts';
+import type { CdiInjector } from '../cdi/injector.ts';
 import type { Container } from '../store/container.ts';
 import type { ContainerMetadata } from '../store/records.ts';
 import type { Sandbox } from '../store/sandbox.ts';
@@ -110,7 +111,7 @@ export class Nri {
    *
    * @throws failed_precondition for a missing required plugin, a conflict or a refusal; what a plugin answers.
    */
-  async createContainer(pod: Sandbox, metadata: ContainerMetadata, spec: RuntimeSpec): Promise<void> {
+  async createContainer(pod: Sandbox, metadata: ContainerMetadata, spec: RuntimeSpec, cdi: CdiInjector): Promise<void> {
     const missing = this.#required.find((name) => !this.#plugins.some((plugin) => plugin.identity.name === name));
     if (missing !== undefined) {
       throw new BerthError('failed_precondition', `required NRI plugin "${missing}" is not connected`);
@@ -128,7 +129,7 @@ export class Nri {
       const response = await this.#call(plugin, 'CreateContainer', request);
       if (response === undefined) continue;
       if (response.adjust != null) {
-        adjustSpec(spec, response.adjust, claims, plugin.id);
+        await adjustSpec(spec, response.adjust, { claims, plugin: plugin.id, cdi });
         adjustments.push(response.adjust);
       }
       for (const { containerId } of response.update) targets.take(`resources of ${containerId}`, plugin.id);

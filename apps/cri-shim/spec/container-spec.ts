@@ -57,7 +57,6 @@ export async function containerSpec(
       `a privileged container needs a privileged pod, and ${sandbox.id} is none`,
     );
   }
-  rejectUnsupported(config);
   const placement = cgroupPlacement(sandbox.config.linux?.cgroupParent ?? '', id, host.systemd);
   const capabilities = containerCapabilities({
     add: security?.capabilities?.addCapabilities ?? [],
@@ -132,14 +131,6 @@ export async function containerSpec(
     spec.process.oomScoreAdj = clampOomScoreAdj(Number(resources.oomScoreAdj), host.limits);
   }
   return { spec, placement };
-}
-
-/** Wishes that would otherwise be dropped in silence. */
-function rejectUnsupported(config: ContainerConfig): void {
-  const devices = config.CDIDevices ?? [];
-  if (devices.length > 0) {
-    throw new BerthError('invalid_argument', `CDI device ${devices[0]?.name} is asked for, but CDI is not supported`);
-  }
 }
 
 function workingDirectory(path: string): string {

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { LinuxDevice, LinuxResources } from '#common/oci/runtime-spec.ts';
+import { majorOf, minorOf } from './device-number.ts';
 
 /** A line of the devices controller. */
 export type DeviceRule = NonNullable<LinuxResources['devices']>[number];
@@ -93,13 +94,4 @@ async function devicesAt(host: string, target: string): Promise<LinuxDevice[]> {
       gid: info.gid,
     },
   ];
-}
-
-/** The dev_t layout of glibc's gnu_dev_major(3); the low 32 bits hold all that Linux uses. */
-function majorOf(device: number): number {
-  return (device >>> 8) & 0xfff;
-}
-
-function minorOf(device: number): number {
-  return (device & 0xff) | ((device >>> 12) & 0xfff00);
 }
