@@ -54,6 +54,7 @@ export async function recover(rt: Runtime): Promise<Orphans> {
     });
   await run('sandbox', restoreSandbox);
   await run('container', restoreContainer);
+  await rt.exec.recover();
   rt.log.info({ sandboxes: rt.sandboxes.values().length, containers: rt.containers.values().length }, 'recovered');
   return found;
 }

@@ -1,5 +1,8 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { isCode } from '#common/errors.ts';
 import { patient, useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -128,6 +131,34 @@ describe.each(victims)('after kill -9 of %s', (victim) => {
     await waitFor('the pod to be not ready', async () => {
       const { status } = await runtime.podSandboxStatus({ podSandboxId: id }, patient);
       return status?.state === 'SANDBOX_NOTREADY';
+    });
+    await suite.removePod(id);
+    await expectNoLeaks(suite.scope, clean);
+  });
+});
+
+describe.each(['berth-cri', 'both'] as const)('after kill -9 of %s', (victim) => {
+  it('commands that nobody waits for any more are ended, with all that they started', async () => {
+    const pod = suite.podConfig();
+    const id = await suite.runPod(pod);
+    const containerId = await suite.start(id, pod, suite.containerConfig('c', 'while :; do sleep 0.1; done'));
+    const commands = async () => (await suite.exec(containerId, 'ps', '-o', 'args')).match(/sleep 61\d/g) ?? [];
+    const cmd = ['sh', '-c', 'sleep 611 & sleep 612'];
+    const lost = suite.cri.runtime.execSync({ containerId, cmd, timeout: 0 }).catch(() => undefined);
+    await waitFor('the command', async () => (await commands()).length === 2);
+    const folders = readdirSync(join(suite.dir, 'state/cri/exec'));
+    expect(folders).toHaveLength(1);
+    const execId = folders[0]?.slice(containerId.length + 1);
+    await kill9(victim);
+    await lost;
+    await waitFor('the command to be gone', async () => (await commands()).length === 0);
+    using core = suite.berth.berthd.clients('k8s.io');
+    await waitFor('its record to be gone', async () => {
+      const gone = core.tasks.get({ containerId, execId }).then(
+        () => false,
+        (error: unknown) => isCode(error, 'not_found'),
+      );
+      return await gone;
     });
     await suite.removePod(id);
     await expectNoLeaks(suite.scope, clean);

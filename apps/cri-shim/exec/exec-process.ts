@@ -27,16 +27,17 @@ const SIGKILL = 9;
 /** One command in one container: a process of its task, from Exec to Delete. */
 export class ExecProcess {
   readonly containerId: string;
-  readonly execId: string = randomBytes(16).toString('hex');
+  readonly execId: string;
   readonly #tasks: Tasks;
   readonly #log: Logger;
   readonly #command: readonly string[];
   #pid = 0;
 
-  constructor(tasks: Tasks, log: Logger, containerId: string, command: readonly string[]) {
+  constructor(tasks: Tasks, log: Logger, containerId: string, command: readonly string[], execId = newExecId()) {
     this.#tasks = tasks;
     this.#log = log;
     this.containerId = containerId;
+    this.execId = execId;
     this.#command = command;
   }
 
@@ -55,6 +56,18 @@ export class ExecProcess {
     } catch (error) {
       throw startError(this.containerId, this.#command, error);
     }
+  }
+
+  /** Kills and frees a command that an earlier process of this daemon left; one that is gone is no error. */
+  async discard(): Promise<void> {
+    try {
+      const { process } = await this.#tasks.get(this.#ids, { timeoutMs: CLEANUP_MS });
+      this.#pid = process?.pid ?? 0;
+      if (process?.status === 'RUNNING' || process?.status === 'PAUSED') await this.kill(this.exit());
+    } catch (error) {
+      if (!isCode(error, 'not_found')) throw error;
+    }
+    await this.delete();
   }
 
   /** The exit code. Outlives a restart of berthd. */
@@ -123,6 +136,10 @@ export class ExecProcess {
       return [];
     }
   }
+}
+
+function newExecId(): string {
+  return randomBytes(16).toString('hex');
 }
 
 /** The OCI runtimes tell a missing program in words only. */

@@ -10,6 +10,9 @@ export interface ExecResult {
 
 /** Runs commands in containers that run. */
 export interface Executor {
+  /** Ends the commands that an earlier process of this daemon left; nobody waits for them any more. */
+  recover(): Promise<void>;
+
   /**
    * Runs `command` beside the container's own process, with that process's environment, user and limits, and waits for
    * its end. Output beyond 16 MiB is dropped, and the stream's last line says so. A process that the command leaves

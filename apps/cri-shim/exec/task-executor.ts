@@ -1,5 +1,4 @@
-import { rmSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError } from '#common/errors.ts';
@@ -7,6 +6,7 @@ import type { Channel } from '#common/grpc/client.ts';
 import type { Logger } from '#common/log.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import type { TasksDefinition, TasksHandlers } from '#proto/containerd/services/tasks/v1/Tasks.ts';
+import { forEachBounded } from '../bounded.ts';
 import type { RemoteStreams } from '../streaming/remote-command/remote-streams.ts';
 import { Budget, CapturedOutput } from './captured-output.ts';
 import { ExecProcess, quote, RESTART_MS, type Tasks } from './exec-process.ts';
@@ -16,7 +16,7 @@ import { StreamedPipes } from './streamed-pipes.ts';
 
 export interface TaskExecutorOptions {
   readonly channel: Channel;
-  /** Folder for FIFOs; only this executor uses it, and empties it at its start. */
+  /** Folder for FIFOs, one for each command that is under way; only this executor uses it. */
   readonly stateDirectory: string;
   readonly log: Logger;
 }
@@ -25,6 +25,8 @@ export interface TaskExecutorOptions {
 const OUTPUT_BYTES = 16 * 1024 * 1024 - 4096;
 /** How long output may be held open by what the command left behind. */
 const DRAIN_MS = 1000;
+const RECOVERED_AT_ONCE = 16;
+
 /** Runs commands as processes of a container's task, with FIFOs that are read here. */
 export class TaskExecutor implements Executor {
   readonly #channel: Channel;
@@ -37,7 +39,19 @@ export class TaskExecutor implements Executor {
     this.#tasks = options.channel.client<TasksHandlers, TasksDefinition>('containerd.services.tasks.v1.Tasks');
     this.#directory = options.stateDirectory;
     this.#log = options.log;
-    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  async recover(): Promise<void> {
+    const left = await readdir(this.#directory).catch(() => []);
+    await forEachBounded(left, { width: RECOVERED_AT_ONCE, perItemMs: RESTART_MS }, async (name) => {
+      const [containerId = '', execId = ''] = name.split(/-(?=[^-]*$)/);
+      try {
+        await new ExecProcess(this.#tasks, this.#log, containerId, [], execId).discard();
+      } catch (error) {
+        this.#log.error({ err: error, containerId, execId }, 'could not end a command that was left');
+      }
+      await rm(join(this.#directory, name), { recursive: true, force: true });
+    });
   }
 
   async execSync(
