@@ -1,5 +1,7 @@
 import { appendFileSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeEach, expect, test } from 'vitest';
 import type { Envelope } from '../../../apps/core/events/events.ts';
 import { EventExchange } from '../../../apps/core/events/exchange.ts';
@@ -68,6 +70,22 @@ test('an event that was half written when the daemon was killed is left out, and
   next.append(event(2));
   next.close();
   expect(numbers(open().after(start))).toEqual([1, 2]);
+});
+
+test('an event is kept without the buffer it came in', () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  const held = () => {
+    collectGarbage();
+    return process.memoryUsage().arrayBuffers;
+  };
+  const journal = open();
+  const before = held();
+  for (let number = 1; number <= 500; number++) {
+    const { event: payload, ...rest } = event(number);
+    journal.append({ ...rest, event: { ...payload, value: Buffer.alloc(64 << 10).subarray(0, 50) } });
+  }
+  expect(held() - before).toBeLessThan(4 << 20);
 });
 
 test('without a place to write, events go on, and a later daemon takes none of its cursors', () => {
