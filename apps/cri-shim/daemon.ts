@@ -130,6 +130,7 @@ function compose(config: CriConfig, log: Logger): Runtime {
       snapshotter: config.core.snapshotter,
       hostsDirectory: config.registry.configPath,
       sandboxImage: config.sandboxImage,
+      servePause: config.servePause,
       log,
     }),
     imageDrop: new ImageDrop(core.channel, log),

@@ -27,13 +27,14 @@ const credentials = { username: '', password: '', auth: '', serverAddress: '', i
 const repository = () => reference.slice(0, reference.lastIndexOf(':'));
 const byDigest = (pulled: TestImage) => `${repository()}@${pulled.manifest.digest}`;
 
-function newService(): CoreImageService {
+function newService(servePause = true): CoreImageService {
   return new CoreImageService({
     channel,
     namespace: suite.namespace,
     snapshotter: 'overlayfs',
     hostsDirectory: join(suite.dir, 'certs.d'),
     sandboxImage: SANDBOX_IMAGE,
+    servePause,
     log,
   });
 }
@@ -213,6 +214,42 @@ test('the sandbox image comes from the program itself, pinned, and only if it is
   expect(built.config.config?.Entrypoint).toEqual(['/pause']);
   expect(await images.ensureSandboxImage()).toEqual(built);
   expect(images.find('registry.k8s.io/pause:3.10.1')?.id).toBe(built.id);
+});
+
+describe('Kubernetes’ pause image', () => {
+  const host = 'registry.invalid:5000';
+
+  test.each(['registry.k8s.io/pause:3.9', `${host}/google_containers/pause:3.10.1`])(
+    'is there without a registry, whoever asks: %s',
+    async (name) => {
+      const built = await images.ensureSandboxImage();
+      expect(images.find(name)).toBeUndefined();
+      const [id, status] = await Promise.all([images.pull(name), images.lookUp(name)]);
+      expect([id, status?.id]).toEqual([built.id, built.id]);
+      expect(await images.resolve(name)).toMatchObject({ pinned: true, repoTags: expect.arrayContaining([name]) });
+    },
+  );
+
+  test('is left alone where it is in the store already', async () => {
+    const name = 'registry.k8s.io/pause:3.1';
+    await images.pull(reference);
+    await suite.clients.images.create({ image: { name, target: { ...descriptorOf(image.manifest), size: '1' } } });
+    await waitFor('the name to be known', () => images.find(name) !== undefined);
+    const id = await images.pull(name);
+    expect(images.find(name)?.id).toBe(id);
+    expect(id).not.toBe((await images.ensureSandboxImage()).id);
+  });
+
+  test('is pulled like any other by digest, and where the configuration says so', async () => {
+    const service = newService(false);
+    for (const [asked, name] of [
+      [images, `${host}/pause:3.9@sha256:${'0'.repeat(64)}`],
+      [service, `${host}/pause:3.9`],
+    ] as const) {
+      expect(await asked.lookUp(name)).toBeUndefined();
+      await expect(asked.pull(name)).rejects.toThrow('registry.invalid');
+    }
+  });
 });
 
 describe('bad input is refused by name', () => {

@@ -14,6 +14,7 @@ import { ImagePuller } from './image-puller.ts';
 import { readImage } from './image-reader.ts';
 import type { ImageFilesystem, ImageService, PullCredentials, ResolvedImage } from './image-service.ts';
 import { ImageUnpacker } from './image-unpacker.ts';
+import { isPauseReference } from './pause-reference.ts';
 import { SharedCalls } from './shared-calls.ts';
 
 export interface ImageServiceOptions {
@@ -25,6 +26,8 @@ export interface ImageServiceOptions {
   readonly hostsDirectory: string;
   /** Reference of the image of pod sandboxes. */
   readonly sandboxImage: string;
+  /** Whether references to Kubernetes' pause image are answered with the built-in one. */
+  readonly servePause: boolean;
   readonly log: Logger;
 }
 
@@ -72,6 +75,7 @@ export class CoreImageService implements ImageService {
     reference: string,
     { credentials, signal }: { credentials?: PullCredentials; signal?: AbortSignal } = {},
   ): Promise<string> {
+    if (this.#isServed(reference)) return (this.find(reference) ?? (await this.#serveBuiltIn(reference, signal))).id;
     const parsed = pullName(reference);
     const key = [formatReference(parsed), fingerprint(credentials)].join(' ');
     return this.#pulls.run(key, (pullSignal) => this.#pull(reference, credentials, pullSignal), signal);
@@ -87,8 +91,14 @@ export class CoreImageService implements ImageService {
     return this.#cache.find(reference);
   }
 
+  async lookUp(reference: string, signal?: AbortSignal): Promise<ResolvedImage | undefined> {
+    return (
+      this.find(reference) ?? (this.#isServed(reference) ? await this.#serveBuiltIn(reference, signal) : undefined)
+    );
+  }
+
   async resolve(reference: string): Promise<ResolvedImage> {
-    const image = this.find(reference);
+    const image = await this.lookUp(reference);
     const facts = image === undefined ? undefined : this.#cache.factsOf(image.id);
     if (image === undefined || facts === undefined) {
       throw new BerthError('not_found', `image "${reference}" is not on this node: pull it first`);
@@ -121,18 +131,37 @@ export class CoreImageService implements ImageService {
   }
 
   async ensureSandboxImage(signal?: AbortSignal): Promise<ResolvedImage> {
-    const { channel, sandboxImage, snapshotter, log } = this.#options;
-    const name = formatReference(pullName(sandboxImage));
+    const { sandboxImage } = this.#options;
     const found = this.find(sandboxImage);
     if (found?.pinned) return found;
-    if (found === undefined) {
-      await importPauseImage(channel, name, snapshotter, signal);
-      log.info({ image: name }, 'built-in sandbox image imported');
-    }
+    if (found === undefined) return await this.#serveBuiltIn(sandboxImage, signal);
+    const name = formatReference(pullName(sandboxImage));
     const record = await this.#core.get(name);
-    if (record === undefined) throw new BerthError('internal', `sandbox image ${name} is gone right after its import`);
-    await this.#adopt(record, [name]);
+    if (record !== undefined) await this.#adopt(record, [name]);
     return this.resolve(name);
+  }
+
+  #isServed(reference: string): boolean {
+    return this.#options.servePause && isPauseReference(reference);
+  }
+
+  /** Stores the built-in pause image under a name. */
+  async #serveBuiltIn(reference: string, signal: AbortSignal | undefined): Promise<ResolvedImage> {
+    const name = formatReference(pullName(reference));
+    const id = await this.#pulls.run(`built-in ${name}`, (shared) => this.#storeBuiltIn(name, shared), signal);
+    const image = this.find(id);
+    if (image === undefined) throw new BerthError('aborted', `image ${name} was removed right after its import`);
+    return image;
+  }
+
+  async #storeBuiltIn(name: string, signal: AbortSignal): Promise<string> {
+    const { channel, snapshotter, log } = this.#options;
+    await importPauseImage(channel, name, snapshotter, signal);
+    const record = await this.#core.get(name);
+    if (record === undefined) throw new BerthError('aborted', `image ${name} was removed right after its import`);
+    await this.#adopt(record, [name]);
+    log.info({ image: name }, 'built-in pause image stored');
+    return this.find(name)?.id ?? name;
   }
 
   async #pull(reference: string, credentials: PullCredentials | undefined, signal: AbortSignal): Promise<string> {

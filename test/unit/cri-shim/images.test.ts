@@ -3,6 +3,7 @@ import { sha256 } from '#common/digest.ts';
 import { ImageCache } from '../../../apps/cri-shim/images/image-cache.ts';
 import { namesOf, pullName, sortNames } from '../../../apps/cri-shim/images/image-names.ts';
 import { chainId, type ImageFacts } from '../../../apps/cri-shim/images/image-reader.ts';
+import { isPauseReference } from '../../../apps/cri-shim/images/pause-reference.ts';
 import { authAnswer } from '../../../apps/cri-shim/images/registry-auth.ts';
 import { SharedCalls } from '../../../apps/cri-shim/images/shared-calls.ts';
 
@@ -22,6 +23,16 @@ describe('the name an image is pulled under', () => {
     const names = namesOf(pullName(`a.example/b@${digest('x')}`), digest('id'), digest('x'));
     expect(names).toEqual([digest('id'), `a.example/b@${digest('x')}`]);
   });
+});
+
+test('Kubernetes’ pause image is known by its name, whatever its registry', () => {
+  const host = 'example.com:5000/team';
+  for (const name of ['pause:3.9', 'registry.k8s.io/pause:3.10.1', `${host}/pause:3.6`]) {
+    expect([name, isPauseReference(name)]).toEqual([name, true]);
+  }
+  const others = ['pause', 'pause:latest', 'pause:13.9', 'pause:3.9-dev', `${host}/my-pause:3.9`, 'pause/app:3.9'];
+  for (const name of [...others, `pause:3.9@${digest('x')}`])
+    expect([name, isPauseReference(name)]).toEqual([name, false]);
 });
 
 test('names are sorted into tags and digests; ids and foreign names are neither', () => {
