@@ -92,6 +92,37 @@ describe('LayerApplier', () => {
   });
 
   it.each([
+    ['GNU', ['--format=gnu']],
+    ['0.0', ['--format=pax', '--sparse-version=0.0']],
+    ['0.1', ['--format=pax', '--sparse-version=0.1']],
+    ['1.0', ['--format=pax', '--sparse-version=1.0']],
+  ])('keeps the holes of sparse files in the format %s of GNU tar', async (_format, options) => {
+    const tree = folder('tree');
+    const size = 8 * 1024 * 1024;
+    for (const [name, pieces] of [
+      ['many', 60],
+      ['few', 3],
+      ['none', 0],
+      ['n'.repeat(120), 5],
+    ] as const) {
+      const fd = fs.openSync(join(tree, name), 'w');
+      for (let at = 0; at < pieces; at++) fs.writeSync(fd, `piece ${at}`.padEnd(5000, 'x'), (at + 1) * 131_072);
+      fs.ftruncateSync(fd, size);
+      fs.closeSync(fd);
+    }
+    const archive = gnuTar(tree, '--sparse', '--hole-detection=raw', ...options);
+    expect(archive.length).toBeLessThan(size);
+    const expected = folder('expected');
+    execFileSync('tar', ['--numeric-owner', '-xpf', '-', '-C', expected], { input: archive });
+    const out = folder('out');
+    await apply(archive, bind(out));
+    expect(describeTree(out)).toEqual(describeTree(expected));
+    for (const name of fs.readdirSync(tree)) {
+      expect(fs.statSync(join(out, name)).blocks, name).toBeLessThanOrEqual(fs.statSync(join(tree, name)).blocks);
+    }
+  });
+
+  it.each([
     ['gzip', (tar: Buffer) => gzipSync(tar)],
     [
       'gzip in several members',

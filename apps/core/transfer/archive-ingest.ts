@@ -32,6 +32,7 @@ export interface IngestRequest {
 const DOCUMENTS = new Set(['oci-layout', 'index.json', 'manifest.json']);
 /** Parts of Docker's first format that its later ones repeat: nobody reads them. */
 const LEFT_OUT = /(^|\/)(VERSION|json|repositories)$/;
+const ZEROS = Buffer.alloc(256 * 1024);
 const SHORTEST_MAGIC = 6;
 
 /**
@@ -52,6 +53,7 @@ export async function ingestArchive(
       for (const event of reader.push(chunk)) {
         if (event.type === 'entry') await ingest.begin(event.entry);
         else if (event.type === 'data') await ingest.data(event.data);
+        else if (event.type === 'hole') await ingest.hole(event.length);
         else await ingest.end();
       }
     }
@@ -96,6 +98,13 @@ class ArchiveIngest {
     if (this.#file === undefined) return;
     await this.#file.writer?.write(data);
     if (DOCUMENTS.has(this.#file.name)) this.#file.pieces.push(Buffer.from(data));
+  }
+
+  async hole(length: number): Promise<void> {
+    for (let left = length; left > 0 && this.#file !== undefined; left -= ZEROS.length) {
+      if (this.#request.signal.aborted) throw BerthError.from(this.#request.signal.reason);
+      await this.data(ZEROS.subarray(0, Math.min(left, ZEROS.length)));
+    }
   }
 
   async end(): Promise<void> {

@@ -30,7 +30,9 @@ export class LayerWriter {
   readonly #written: Set<string> | undefined;
   /** Directories' times, set last because every file made in them changes them. */
   readonly #times = new Map<string, readonly [bigint, bigint]>();
-  #file: { fd: number; path: string; entry: TarEntry } | undefined;
+  #file:
+    | { readonly fd: number; readonly path: string; readonly entry: TarEntry; at: number; isSparse: boolean }
+    | undefined;
   #entry: TarEntry | undefined;
 
   constructor(whiteouts: Whiteouts, lookup: LookupLower) {
@@ -45,6 +47,7 @@ export class LayerWriter {
   handle(event: TarEvent): void {
     try {
       if (event.type === 'data') this.#data(event.data);
+      else if (event.type === 'hole') this.#hole(event.length);
       else if (event.type === 'end') this.#end();
       else {
         this.#entry = event.entry;
@@ -76,21 +79,33 @@ export class LayerWriter {
     else if (entry.kind === 'directory') this.#directory(path, entry);
     else if (entry.kind === 'file') {
       const fd = this.#create(path, () => fs.openSync(fsPath(path), O_WRONLY | O_CREAT | O_EXCL, 0o600));
-      this.#file = { fd, path, entry };
+      this.#file = { fd, path, entry, at: 0, isSparse: false };
     } else this.#special(path, entry);
     this.#written?.add(path);
   }
 
   #data(data: Buffer): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    for (let at = 0; at < data.length; ) {
+      const written = fs.writeSync(file.fd, data, at, data.length - at, file.at);
+      at += written;
+      file.at += written;
+    }
+  }
+
+  #hole(length: number): void {
     if (this.#file === undefined) return;
-    for (let at = 0; at < data.length; ) at += fs.writeSync(this.#file.fd, data, at);
+    this.#file.at += length;
+    this.#file.isSparse = true;
   }
 
   #end(): void {
     if (this.#file === undefined) return;
-    const { fd, path, entry } = this.#file;
+    const { fd, path, entry, at, isSparse } = this.#file;
     this.#file = undefined;
     try {
+      if (isSparse) fs.ftruncateSync(fd, at);
       // A change of owner drops setuid bits and capabilities, so it comes first.
       fs.fchownSync(fd, entry.uid, entry.gid);
       this.#xattrs(path, entry.xattrs);

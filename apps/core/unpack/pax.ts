@@ -8,6 +8,7 @@ export type PaxRecords = Map<string, Buffer>;
  * Format: POSIX.1-2001 pax, "%d %s=%s\n".
  */
 export function readPaxRecords(data: Buffer, into: PaxRecords): void {
+  const sparseMap: Buffer[] = [];
   let at = 0;
   while (at < data.length) {
     const space = data.indexOf(0x20, at);
@@ -23,10 +24,14 @@ export function readPaxRecords(data: Buffer, into: PaxRecords): void {
     const key = data.toString('latin1', space + 1, equals);
     if (key === '') throw malformed('a pax record has no keyword');
     const value = data.subarray(equals + 1, end - 1);
-    if (value.length === 0) into.delete(key);
+    if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') {
+      // The one keyword that comes more than once, in format 0.0; format 0.1 has the same numbers in one record.
+      sparseMap.push(value);
+    } else if (value.length === 0) into.delete(key);
     else into.set(key, Buffer.from(value));
     at = end;
   }
+  if (sparseMap.length > 0) into.set('GNU.sparse.map', Buffer.from(sparseMap.join(',')));
 }
 
 /** A pax time, decimal seconds with any number of fraction digits, as nanoseconds. */

@@ -16,7 +16,7 @@ export interface TarEntry {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  /** Bytes of data that follow; 0 for anything but a file. */
+  /** Bytes of the file, holes included; 0 for anything but a file. */
   readonly size: number;
   /** Nanoseconds since the epoch. */
   readonly mtime: bigint;
@@ -64,25 +64,25 @@ export function checkSize(size: number, name: string): number {
  */
 export function parseHeader(block: Buffer): RawHeader {
   verifyChecksum(block);
-  let name = text(block, 0, 100);
+  let name = headerText(block, 0, 100);
   const magic = block.toString('latin1', 257, 265);
   if (magic.startsWith('ustar\0')) {
     const star = block.toString('latin1', 508, 512) === 'tar\0';
-    const prefix = text(block, 345, star ? 131 : 155);
+    const prefix = headerText(block, 345, star ? 131 : 155);
     if (prefix !== '') name = `${prefix}/${name}`;
   }
   const devices = magic.startsWith('ustar');
   return {
     type: String.fromCharCode(block[156] ?? 0),
     name,
-    linkName: text(block, 157, 100),
-    mode: number(block, 100, 8, 'mode') & 0o7777,
-    uid: number(block, 108, 8, 'uid'),
-    gid: number(block, 116, 8, 'gid'),
-    size: checkSize(number(block, 124, 12, 'size'), name),
-    mtime: number(block, 136, 12, 'mtime'),
-    major: devices ? number(block, 329, 8, 'device major') : 0,
-    minor: devices ? number(block, 337, 8, 'device minor') : 0,
+    linkName: headerText(block, 157, 100),
+    mode: headerNumber(block, 100, 8, 'mode') & 0o7777,
+    uid: headerNumber(block, 108, 8, 'uid'),
+    gid: headerNumber(block, 116, 8, 'gid'),
+    size: checkSize(headerNumber(block, 124, 12, 'size'), name),
+    mtime: headerNumber(block, 136, 12, 'mtime'),
+    major: devices ? headerNumber(block, 329, 8, 'device major') : 0,
+    minor: devices ? headerNumber(block, 337, 8, 'device minor') : 0,
   };
 }
 
@@ -92,7 +92,7 @@ export function isZeroBlock(block: Buffer): boolean {
 }
 
 function verifyChecksum(block: Buffer): void {
-  const stored = number(block, 148, 8, 'checksum');
+  const stored = headerNumber(block, 148, 8, 'checksum');
   let unsigned = 8 * 0x20;
   for (let i = 0; i < BLOCK; i++) {
     if (i === 148) i = 156;
@@ -108,20 +108,21 @@ function verifyChecksum(block: Buffer): void {
   if (stored !== signed) throw malformed('a header checksum is wrong');
 }
 
-function text(block: Buffer, start: number, length: number): string {
+/** Up to the first NUL, as a byte string. */
+export function headerText(block: Buffer, start: number, length: number): string {
   let end = start;
   while (end < start + length && block[end] !== 0) end++;
   return block.toString('latin1', start, end);
 }
 
-/** Octal digits, or base 256 when the first bit is set (GNU and star). */
-function number(block: Buffer, start: number, length: number, what: string): number {
+/** Octal digits among blanks and NULs, none of them for 0, or base 256 when the first bit is set (GNU and star). */
+export function headerNumber(block: Buffer, start: number, length: number, what: string): number {
   const first = block[start] as number;
   if ((first & 0x80) !== 0) return base256(block, start, length, what);
   let value = 0;
   let at = start;
   const end = start + length;
-  while (at < end && block[at] === 0x20) at++;
+  while (at < end && (block[at] === 0x20 || block[at] === 0)) at++;
   for (; at < end; at++) {
     const byte = block[at] as number;
     if (byte === 0 || byte === 0x20) break;

@@ -1,4 +1,5 @@
 import { type PaxRecords, paxNumber, paxTime, paxXattrs, readPaxRecords } from './pax.ts';
+import { OldSparseMap, paxSparse, SparseData, type SparseFile } from './sparse.ts';
 import {
   BLOCK,
   checkSize,
@@ -10,10 +11,14 @@ import {
   type TarKind,
 } from './tar-header.ts';
 
-/** `data` follows its `entry`, as often as needed; `end` closes every entry, also one without data. */
+/**
+ * `data` follows its `entry`, as often as needed; a `hole` stands for that many zeros; `end` closes every entry, also one
+ * without data.
+ */
 export type TarEvent =
   | { readonly type: 'entry'; readonly entry: TarEntry }
   | { readonly type: 'data'; readonly data: Buffer }
+  | { readonly type: 'hole'; readonly length: number }
   | { readonly type: 'end' };
 
 const END = { type: 'end' } as const;
@@ -23,9 +28,13 @@ const MAX_EXTENSION = 1024 * 1024;
 
 const NO_XATTRS: ReadonlyMap<string, Buffer> = new Map();
 
+/** What describes the next member, or all to come: pax, its form in Solaris, and GNU's long names. */
+const EXTENSIONS = new Set(['x', 'X', 'g', 'L', 'K']);
+
 const KINDS: Readonly<Record<string, TarKind>> = {
   '\0': 'file',
   '0': 'file',
+  S: 'file',
   '7': 'file',
   '1': 'hardlink',
   '2': 'symlink',
@@ -47,6 +56,8 @@ export class TarReader {
   #padding = 0;
   #inEntry = false;
   #extension: { type: string; data: Buffer; filled: number } | undefined;
+  #oldSparse: OldSparseMap | undefined;
+  #sparse: SparseData | undefined;
   #zeroBlocks = 0;
   #globals: PaxRecords = new Map();
   #locals: PaxRecords | undefined;
@@ -66,8 +77,10 @@ export class TarReader {
         const piece = chunk.subarray(at, at + Math.min(this.#data, chunk.length - at));
         at += piece.length;
         this.#data -= piece.length;
-        if (this.#extension === undefined) yield { type: 'data', data: piece };
-        else this.#extension.filled += piece.copy(this.#extension.data, this.#extension.filled);
+        if (this.#sparse !== undefined) yield* this.#sparse.push(piece);
+        else if (this.#inEntry) yield { type: 'data', data: piece };
+        else if (this.#extension !== undefined)
+          this.#extension.filled += piece.copy(this.#extension.data, this.#extension.filled);
         if (this.#data === 0) yield* this.#finish();
       } else if (this.#padding > 0) {
         const skipped = Math.min(this.#padding, chunk.length - at);
@@ -91,32 +104,47 @@ export class TarReader {
   /** Says that the stream is over. @throws invalid_argument when it stopped inside a member. */
   close(): void {
     if (this.ended) return;
-    const expectsMore = this.#data > 0 || this.#filled > 0 || this.#locals !== undefined;
+    const expectsMore =
+      this.#data > 0 || this.#filled > 0 || this.#locals !== undefined || this.#oldSparse !== undefined;
     if (expectsMore || this.#longName !== undefined || this.#longLink !== undefined) {
       throw malformed('it is truncated');
     }
   }
 
   *#header(block: Buffer): Generator<TarEvent, void, void> {
+    if (this.#oldSparse !== undefined) {
+      this.#oldSparse.extend(block);
+      yield* this.#beginSparse(this.#oldSparse);
+      return;
+    }
     if (isZeroBlock(block)) {
       this.#zeroBlocks++;
       return;
     }
     if (this.#zeroBlocks > 0) throw malformed('data follows the end mark');
     const raw = parseHeader(block);
-    if (raw.type === 'x' || raw.type === 'g' || raw.type === 'L' || raw.type === 'K') {
+    if (EXTENSIONS.has(raw.type)) {
       if (raw.size > MAX_EXTENSION) throw malformed(`an extension header has ${raw.size} bytes`);
       this.#extension = { type: raw.type, data: Buffer.allocUnsafe(raw.size), filled: 0 };
       this.#expect(raw.size);
       if (raw.size === 0) yield* this.#finish();
-      return;
-    }
-    const entry = this.#entry(raw);
+    } else if (raw.type === 'S') yield* this.#beginSparse(new OldSparseMap(raw, block));
+    else if (raw.type === 'V') this.#forgetExtensions();
+    else yield* this.#begin(raw, undefined);
+  }
+
+  *#beginSparse(map: OldSparseMap): Generator<TarEvent, void, void> {
+    this.#oldSparse = map.isComplete ? undefined : map;
+    if (map.isComplete) yield* this.#begin(map.raw, map.file());
+  }
+
+  *#begin(raw: RawHeader, oldSparse: SparseFile | undefined): Generator<TarEvent, void, void> {
+    const { stored, sparse, ...entry } = this.#entry(raw, oldSparse);
     this.#inEntry = true;
-    // Links and special files may carry a size; only regular files have data behind it.
-    this.#expect(entry.size);
+    if (sparse !== undefined) this.#sparse = new SparseData({ ...sparse, name: entry.name }, stored);
+    this.#expect(stored);
     yield { type: 'entry', entry };
-    if (entry.size === 0) yield* this.#finish();
+    if (stored === 0) yield* this.#finish();
   }
 
   #expect(size: number): void {
@@ -126,13 +154,15 @@ export class TarReader {
 
   *#finish(): Generator<TarEvent, void, void> {
     if (this.#inEntry) {
+      if (this.#sparse !== undefined) yield* this.#sparse.end();
       this.#inEntry = false;
+      this.#sparse = undefined;
       yield END;
       return;
     }
     const extension = this.#extension;
     this.#extension = undefined;
-    if (extension?.type === 'x') {
+    if (extension?.type === 'x' || extension?.type === 'X') {
       this.#locals = new Map();
       readPaxRecords(extension.data, this.#locals);
     } else if (extension?.type === 'g') readPaxRecords(extension.data, this.#globals);
@@ -140,14 +170,17 @@ export class TarReader {
     else if (extension?.type === 'K') this.#longLink = untilNul(extension.data);
   }
 
-  #entry(raw: RawHeader): TarEntry {
+  #entry(
+    raw: RawHeader,
+    oldSparse: SparseFile | undefined,
+  ): TarEntry & { readonly stored: number; readonly sparse: SparseFile | undefined } {
     const pax = this.#paxRecords();
     let mtime = BigInt(raw.mtime) * 1_000_000_000n;
     let atime: bigint | undefined;
     let xattrs = NO_XATTRS;
     if (this.#longName !== undefined) raw.name = this.#longName;
     if (this.#longLink !== undefined) raw.linkName = this.#longLink;
-    this.#longName = this.#longLink = this.#locals = undefined;
+    this.#forgetExtensions();
     if (pax !== undefined) {
       raw.name = pax.get('path')?.toString('latin1') ?? raw.name;
       raw.linkName = pax.get('linkpath')?.toString('latin1') ?? raw.linkName;
@@ -158,7 +191,10 @@ export class TarReader {
       atime = time(pax, 'atime');
       xattrs = paxXattrs(pax);
     }
-    const kind = memberKind(raw, pax);
+    const isRegular = KINDS[raw.type] === 'file';
+    const sparse = oldSparse ?? (pax !== undefined && isRegular ? paxSparse(pax, raw.name) : undefined);
+    if (sparse?.name !== undefined) raw.name = sparse.name;
+    const kind = memberKind(raw);
     if (raw.uid < 0 || raw.gid < 0 || raw.uid > 0xfffffffe || raw.gid > 0xfffffffe) {
       throw malformed(`entry "${raw.name}" has the owner ${raw.uid}:${raw.gid}`);
     }
@@ -169,13 +205,20 @@ export class TarReader {
       mode: raw.mode,
       uid: raw.uid,
       gid: raw.gid,
-      size: kind === 'file' ? raw.size : 0,
+      size: kind === 'file' ? (sparse?.size ?? raw.size) : 0,
       mtime,
       atime: atime ?? mtime,
       major: raw.major,
       minor: raw.minor,
       xattrs,
+      // Links and special files may carry a size; only what was archived as a file has data behind it.
+      stored: isRegular ? raw.size : 0,
+      sparse: kind === 'file' ? sparse : undefined,
     };
+  }
+
+  #forgetExtensions(): void {
+    this.#longName = this.#longLink = this.#locals = undefined;
   }
 
   #paxRecords(): PaxRecords | undefined {
@@ -184,10 +227,7 @@ export class TarReader {
   }
 }
 
-function memberKind(raw: RawHeader, pax: PaxRecords | undefined): TarKind {
-  if (raw.type === 'S' || pax?.has('GNU.sparse.map') || pax?.has('GNU.sparse.major') || pax?.has('GNU.sparse.size')) {
-    throw malformed(`entry "${raw.name}" is a GNU sparse file, which layers can't hold`);
-  }
+function memberKind(raw: RawHeader): TarKind {
   const kind = KINDS[raw.type];
   if (kind === undefined) throw malformed(`entry "${raw.name}" has the unknown type ${JSON.stringify(raw.type)}`);
   // Before ustar a directory was a file whose name ends in a slash.

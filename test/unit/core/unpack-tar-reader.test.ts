@@ -14,6 +14,7 @@ function read(archive: Buffer, pieceSize = archive.length): ReadMember[] {
     for (const event of reader.push(archive.subarray(at, at + pieceSize))) {
       if (event.type === 'entry') members.push({ entry: event.entry, data: '' });
       else if (event.type === 'data') (members.at(-1) as { data: string }).data += event.data.toString();
+      else if (event.type === 'hole') (members.at(-1) as { data: string }).data += '.'.repeat(event.length);
     }
   }
   reader.close();
@@ -23,6 +24,54 @@ function read(archive: Buffer, pieceSize = archive.length): ReadMember[] {
 function readOne(member: TarMember): ReadMember {
   const [only] = read(tarArchive([member]));
   return only as ReadMember;
+}
+
+const sparse1 = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '9' };
+
+/** An archive with a sparse file in one of pax's formats; `more` are records that come twice. */
+function sparse(data: string, pax: Record<string, string>, more: readonly (readonly [string, string])[] = []): Buffer {
+  const records = [paxData(pax), ...more.map(([key, value]) => paxData({ [key]: value }))];
+  return tarArchive([
+    { name: 'pax', type: 'x', data: Buffer.concat(records) },
+    { name: 'n', data },
+    { name: 'next', data: 'plain' },
+  ]);
+}
+
+interface OldSparse {
+  readonly size?: number;
+  readonly stretches?: readonly (readonly [offset: number, length: number])[];
+  readonly data?: string;
+  /** Ends where a further block of the map is promised. */
+  readonly extended?: boolean;
+}
+
+/** The same in GNU tar's old format. */
+function gnuSparse({ size = 0, stretches = [], data = '', extended = false }: OldSparse): Buffer {
+  const archive = tarArchive([{ name: 'n', type: 'S', magic: 'ustar  \0', size: data.length }], { open: true });
+  const map = (block: Buffer, start: number, part: OldSparse['stretches'] = []) => {
+    for (const [index, pair] of part.entries()) {
+      for (const [at, value] of pair.entries()) {
+        block.write(`${value.toString(8).padStart(11, '0')}\0`, start + 24 * index + 12 * at, 'latin1');
+      }
+    }
+  };
+  const blocks: Buffer[] = [];
+  for (let at = 4; at < stretches.length; at += 21) {
+    const block = Buffer.alloc(512);
+    map(block, 0, stretches.slice(at, at + 21));
+    block[504] = at + 21 < stretches.length ? 1 : 0;
+    blocks.push(block);
+  }
+  map(archive, 386, stretches.slice(0, 4));
+  archive[482] = extended || blocks.length > 0 ? 1 : 0;
+  archive.write(`${size.toString(8).padStart(11, '0')}\0`, 483, 'latin1');
+  archive.write('        ', 148);
+  const sum = archive.reduce((total, byte) => total + byte, 0);
+  archive.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  if (extended) return archive;
+  const padding = Buffer.alloc((512 - (data.length % 512)) % 512);
+  return Buffer.concat([archive, ...blocks, Buffer.from(data), padding, tarArchive([{ name: 'next', data: 'plain' }])]);
 }
 
 describe('TarReader', () => {
@@ -147,6 +196,71 @@ describe('TarReader', () => {
     expect(read(Buffer.concat([tarArchive([{ name: 'a' }]), Buffer.from('trailing rubbish')]))).toHaveLength(1);
   });
 
+  it.each([1, 511, 512, 4096])(
+    'puts holes where they were, in every format of GNU tar, from pieces of %i bytes',
+    (piece) => {
+      const map = '5,2,9,1';
+      const old = { 'GNU.sparse.size': '12', 'GNU.sparse.numblocks': '2' };
+      const blockMap = `2\n5\n2\n9\n1\n`.padEnd(512, '\0');
+      const archives = {
+        '0.0': sparse('abc', { ...old, 'GNU.sparse.offset': '5', 'GNU.sparse.numbytes': '2' }, [
+          ['GNU.sparse.offset', '9'],
+          ['GNU.sparse.numbytes', '1'],
+        ]),
+        '0.1': sparse('abc', { ...old, 'GNU.sparse.map': map, 'GNU.sparse.name': 'real' }),
+        '1.0': sparse(`${blockMap}abc`, { ...sparse1, 'GNU.sparse.name': 'real', 'GNU.sparse.realsize': '12' }),
+        old: gnuSparse({
+          size: 12,
+          stretches: [
+            [5, 2],
+            [9, 1],
+          ],
+          data: 'abc',
+        }),
+      };
+      for (const [format, archive] of Object.entries(archives)) {
+        const [file, next] = read(archive, piece);
+        expect(file, format).toMatchObject({ kind: 'file', size: 12, data: '.....ab..c..' });
+        expect(file?.name, format).toBe(format === '0.1' || format === '1.0' ? 'real' : 'n');
+        expect(next, format).toMatchObject({ name: 'next', data: 'plain' });
+      }
+    },
+  );
+
+  it('reads an old sparse map that goes on in further blocks', () => {
+    const stretches = Array.from({ length: 60 }, (_, index) => [2 * index, 1] as const);
+    const [file, next] = read(gnuSparse({ size: 121, stretches, data: 'x'.repeat(60) }));
+    expect(file?.data).toBe(`${'x.'.repeat(60)}.`);
+    expect(next?.data).toBe('plain');
+  });
+
+  it('skips the label of a volume and reads the extended headers of Solaris', () => {
+    const members = read(
+      tarArchive([
+        { name: 'label', type: 'V' },
+        { name: 'X', type: 'X', data: paxData({ path: 'solaris' }) },
+        { name: 'n' },
+      ]),
+    );
+    expect(members.map(({ name }) => name)).toEqual(['solaris']);
+  });
+
+  it('skips the data of a directory that is written as a file', () => {
+    const members = read(tarArchive([{ name: 'd/', data: 'x'.repeat(600) }, { name: 'next' }]));
+    expect(members.map(({ kind, name }) => `${kind} ${name}`)).toEqual(['directory d/', 'file next']);
+  });
+
+  it('reads numbers behind blanks and NULs, and none as 0', () => {
+    const archive = tarArchive([{ name: 'n', uid: 0, gid: 0, mode: 0 }]);
+    archive.write('\0\0 755\0\0', 100, 'latin1');
+    archive.fill(0, 108, 116);
+    archive.fill(0x20, 116, 124);
+    archive.write('        ', 148);
+    const sum = archive.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+    archive.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    expect(read(archive)[0]).toMatchObject({ mode: 0o755, uid: 0, gid: 0 });
+  });
+
   const valid = tarArchive([{ name: 'a', data: 'x'.repeat(600) }]);
   const flipped = Buffer.from(valid);
   flipped[0] = 0x62;
@@ -163,8 +277,26 @@ describe('TarReader', () => {
     ['a pax record with a wrong length', tarArchive([{ name: 'n', type: 'x', data: '99 path=x\n' }]), /wrong length/],
     ['a pax record without a length', tarArchive([{ name: 'n', type: 'x', data: 'path=x\n' }]), /no length/],
     ['a pax record without "="', tarArchive([{ name: 'n', type: 'x', data: '8 pathx\n' }]), /no "="|wrong length/],
-    ['a GNU sparse file', tarArchive([{ name: 'n', type: 'S' }]), /sparse/],
-    ['a pax sparse file', tarArchive([{ name: 'n', pax: { 'GNU.sparse.major': '1' } }]), /sparse/],
+    ['a sparse file that is not of GNU tar', tarArchive([{ name: 'n', type: 'S' }]), /sparse, but not of GNU tar/],
+    ['an unknown sparse format', sparse('', { 'GNU.sparse.major': '2', 'GNU.sparse.minor': '0' }), /format 2\.0/],
+    ['a sparse file without a size', sparse('', { 'GNU.sparse.map': '0,0' }), /size .*not a number/],
+    ['a sparse map that lacks a number', sparse('xx', { 'GNU.sparse.map': '0,1,1', 'GNU.sparse.size': '9' }), /lacks/],
+    [
+      'a sparse map that overlaps',
+      sparse('xx', { 'GNU.sparse.map': '1,1,1,1', 'GNU.sparse.size': '9' }),
+      /fit its size/,
+    ],
+    [
+      'a sparse map that goes back',
+      sparse('xx', { 'GNU.sparse.map': '4,1,3,1', 'GNU.sparse.size': '9' }),
+      /fit its size/,
+    ],
+    ['a sparse map beyond the size', sparse('xx', { 'GNU.sparse.map': '8,2', 'GNU.sparse.size': '9' }), /fit its size/],
+    ['a sparse map of less data', sparse('xx', { 'GNU.sparse.map': '0,1', 'GNU.sparse.size': '9' }), /2 bytes.*map 1/],
+    ['a sparse size beyond any', sparse('', { 'GNU.sparse.map': '0,0', 'GNU.sparse.size': '99999999999999' }), /size/],
+    ['a sparse map in the data that never ends', sparse('2\n0\n1\n', sparse1), /map .*truncated/],
+    ['a sparse map in the data without numbers', sparse(`x\n${'\0'.repeat(510)}`, sparse1), /not a number/],
+    ['an archive that ends in a sparse map', gnuSparse({ extended: true }), /truncated|map/],
     ['an unknown type', tarArchive([{ name: 'n', type: 'Z' }]), /unknown type/],
     ['an owner out of range', tarArchive([{ name: 'n', pax: { uid: '4294967295' } }]), /owner/],
     ['members after the end mark', Buffer.concat([Buffer.alloc(512), valid]), /end mark/],
