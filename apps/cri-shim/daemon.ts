@@ -28,6 +28,7 @@ import { PodEvents } from './pod-events.ts';
 import { PodFiles } from './pod-files.ts';
 import { recover } from './recover.ts';
 import type { Runtime } from './runtime.ts';
+import { runtimeAdvisory } from './runtime-advisories.ts';
 import { RuntimeHandlers } from './runtime-handlers.ts';
 import { runtimeService } from './service.ts';
 import { readHostFacts } from './spec/host.ts';
@@ -100,6 +101,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
     notifyServiceManager('STOPPING=1');
   });
   if (left !== undefined) void sweep(rt, left);
+  void warnOfRuntimes(rt);
 
   const running = started.move();
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
@@ -161,6 +163,14 @@ function compose(config: CriConfig, log: Logger): Runtime {
     nri: new Nri(log, config.nri.enable ? config.nri.requiredPlugins : [], () => nriHost(rt)),
   };
   return rt;
+}
+
+/** Says once which OCI runtimes are older than the fixes of known escapes. */
+async function warnOfRuntimes({ handlers, log }: Runtime): Promise<void> {
+  for (const binary of handlers.binaries) {
+    const advisory = await runtimeAdvisory(binary);
+    if (advisory !== undefined) log.warn({ binary }, advisory);
+  }
 }
 
 /** Waits for berthd as long as it takes: which of the two daemons starts first doesn't matter. */

@@ -42,6 +42,12 @@ export class RuntimeHandlers {
     return await found;
   }
 
+  /** Executables of all OCI runtimes. */
+  get binaries(): string[] {
+    const runtimes = Object.values(this.#handlers).filter(({ type }) => usesOciRuntime(type));
+    return [...new Set(runtimes.map(({ binary }) => binary || 'runc'))];
+  }
+
   /** The shim and its options for a container whose cgroup is made by `driver`. */
   runtime(handler: string, driver: CgroupDriver): CoreRuntime {
     const { type, binary } = this.#handlers[this.resolve(handler)] ?? { type: '', binary: '' };

@@ -103,10 +103,14 @@ export class Daemon implements AsyncDisposable {
     await this.start();
   }
 
+  /** All that it has written. */
+  log(): string {
+    return readFileSync(this.#options.logPath, 'utf8');
+  }
+
   /** The last lines of the log. */
   logTail(lines = 60): string {
-    const text = readFileSync(this.#options.logPath, 'utf8');
-    return `--- ${this.#options.logPath}\n${text.split('\n').slice(-lines).join('\n')}`;
+    return `--- ${this.#options.logPath}\n${this.log().split('\n').slice(-lines).join('\n')}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
