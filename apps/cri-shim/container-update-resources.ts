@@ -47,8 +47,10 @@ async function update(rt: Runtime, container: Container, wanted: ContainerResour
 }
 
 function merge(held: ContainerResources, wanted: ContainerResources): ContainerResources {
-  const given = Object.entries(wanted).filter(([, value]) => {
-    return typeof value === 'object' ? Object.keys(value).length > 0 : value !== '0' && value !== '';
+  const given = Object.entries(wanted).filter(([field, value]) => {
+    if (typeof value === 'object') return Object.keys(value).length > 0;
+    // Of numbers 0 is none; of a list of processors it is the first.
+    return value !== '' && (value !== '0' || field.startsWith('cpuset'));
   });
   return { ...held, ...Object.fromEntries(given) };
 }
