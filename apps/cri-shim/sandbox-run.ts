@@ -146,6 +146,9 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   return id;
 }
 
+/** sethostname(2). */
+const longestHostname = 64;
+
 const noUser = {
   runAsUser: null,
   runAsGroup: null,
@@ -161,9 +164,14 @@ function checkedConfig(config: PodConfig | null): { config: PodConfig; metadata:
   if (metadata.name === '' || metadata.namespace === '' || metadata.uid === '') {
     throw new BerthError('invalid_argument', "the pod's config.metadata must have a name, a namespace and a uid");
   }
-  if (config.hostname.length > 63 || /[^\w.-]/.test(config.hostname)) {
-    throw new BerthError('invalid_argument', `pod ${metadata.name}: bad hostname ${JSON.stringify(config.hostname)}`);
+  // A fully qualified name is one, too (the pod's setHostnameAsFQDN).
+  const { hostname } = config;
+  const refuse = (why: string) =>
+    new BerthError('invalid_argument', `pod ${metadata.name}: hostname ${JSON.stringify(hostname)} ${why}`);
+  if (hostname.length > longestHostname) {
+    throw refuse(`has ${hostname.length} characters: Linux takes ${longestHostname} at most`);
   }
+  if (/[^\w.-]/.test(hostname)) throw refuse('has characters that no host name has');
   // Parsed here so that a bad annotation fails before anything is made.
   capabilityArgs(config);
   return { config, metadata };

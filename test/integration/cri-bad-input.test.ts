@@ -68,6 +68,8 @@ describe('RunPodSandbox', () => {
 
   it('refuses host names and DNS entries that would break files', async () => {
     await refused(suite.podConfig({ hostname: 'a b' }), status('invalid_argument', 'hostname'));
+    const tooLong = `pod.${'x'.repeat(61)}`;
+    await refused(suite.podConfig({ hostname: tooLong }), status('invalid_argument', tooLong, '65 characters', '64'));
     const dnsConfig = { servers: ['1.1.1.1\nnameserver 6.6.6.6'] };
     await refused(suite.podConfig({ dnsConfig }), status('invalid_argument', 'white space'));
   });

@@ -1,9 +1,12 @@
-import { renameSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, renameSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { advisoryOf } from '../../apps/cri-shim/runtime-advisories.ts';
 import { useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const suite = useCri();
 let clean: LeakSnapshot;
@@ -11,6 +14,18 @@ let clean: LeakSnapshot;
 beforeAll(async () => {
   clean = await suite.clean();
 });
+
+const unified = existsSync('/sys/fs/cgroup/cgroup.controllers');
+/** What limits end up in. */
+const cgroupFiles = unified
+  ? { memory: 'memory.max', swap: 'memory.swap.max', shares: 'cpu.weight', quota: 'cpu.max', cpus: 'cpuset.cpus' }
+  : {
+      memory: 'memory/memory.limit_in_bytes',
+      swap: 'memory/memory.memsw.limit_in_bytes',
+      shares: 'cpu/cpu.shares',
+      quota: 'cpu/cpu.cfs_quota_us',
+      cpus: 'cpuset/cpuset.cpus',
+    };
 
 const forever = 'trap "exit 0" TERM; while :; do sleep 0.1; done';
 
@@ -27,6 +42,13 @@ describe('the runtime', () => {
     expect(info.lastCNILoadStatus).toBe('OK');
     expect(JSON.parse(info.config ?? '')).toMatchObject({ root: expect.any(String) });
     expect((await runtime.runtimeConfig({})).linux?.cgroupDriver).toMatch(/^(SYSTEMD|CGROUPFS)$/);
+  });
+
+  it('says once at the start that its OCI runtime is older than the fixes of known escapes', async () => {
+    const advisory = advisoryOf(execFileSync('runc', ['--version'], { encoding: 'utf8' }));
+    if (advisory === undefined) return;
+    await waitFor('the warning', () => suite.berth.cri.log().includes(advisory));
+    expect(suite.berth.cri.log().split(advisory)).toHaveLength(2);
   });
 
   it('answers UNIMPLEMENTED to what it doesn’t do', async () => {
@@ -102,6 +124,19 @@ describe('a pod on a bridge network', () => {
     expect((await suite.exec(container, 'hostname')).trim()).toBe(hostname());
     await suite.removePod(id);
     await expectNoLeaks(suite.scope, clean);
+  });
+
+  it('can have a fully qualified host name, up to what Linux takes', async () => {
+    const hostname = `pod.${'sub.'.repeat(10)}default.svc.cluster`;
+    expect(hostname.length).toBe(63);
+    for (const name of [hostname, `${hostname}1`]) {
+      const pod = suite.podConfig({ hostname: name });
+      const id = await suite.runPod(pod);
+      const container = await suite.start(id, pod, suite.containerConfig('c', forever));
+      const told = await suite.exec(container, 'sh', '-c', 'hostname; cat /etc/hostname; echo $HOSTNAME');
+      expect(told).toBe(`${name}\n`.repeat(3));
+      await suite.removePod(id);
+    }
   });
 
   it('has the DNS configuration, sysctls and shared memory that were asked for', async () => {
@@ -331,6 +366,16 @@ describe('a container', () => {
       memoryLimitInBytes: String(128 << 20),
       cpuShares: '100',
     });
+    const update = { cpuShares: '333', cpuQuota: '50000', cpuPeriod: '100000', cpusetCpus: '0' };
+    await runtime.updateContainerResources({ containerId: container, linux: update });
+    const { memory, swap, shares, quota, cpus } = cgroupFiles;
+    const look = [memory, swap, shares, quota, cpus].map((file) => `cat /sys/fs/cgroup/${file}`).join('; ');
+    const found = (await suite.exec(container, 'sh', '-c', look)).trim().split('\n');
+    // Without a limit of its own, swap is none: on v1 memory and swap are counted together.
+    const limit = String(128 << 20);
+    expect(found).toEqual(
+      unified ? [limit, '0', expect.any(String), '50000 100000', '0'] : [limit, limit, '333', '50000', '0'],
+    );
     await suite.removePod(id);
   });
 

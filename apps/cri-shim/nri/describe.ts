@@ -7,7 +7,7 @@ import type { NriIn } from './messages.ts';
 import { describeResources } from './resources.ts';
 
 /** Limits are described as the pod asked for them, whatever the host has. */
-const anyHost = { swap: true, hugetlb: true };
+const anyHost = { swap: true, hugetlb: true, unified: true };
 
 export function describePod(sandbox: Sandbox): NriIn<'PodSandbox'> {
   const { config, runtimeHandler } = sandbox.metadata;

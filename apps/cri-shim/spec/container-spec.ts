@@ -15,8 +15,9 @@ import { containerNamespaces, podSharing } from './namespaces.ts';
 import { commandLine, environment } from './process.ts';
 import { maskedPaths, readonlyPaths } from './protected-paths.ts';
 import { ociResources } from './resources.ts';
-import { ociVersion, runtimeDefault } from './sandbox-spec.ts';
-import { seccompFor } from './seccomp.ts';
+import { ociVersion } from './sandbox-spec.ts';
+import { seccompFor, seccompProfile } from './seccomp.ts';
+import { securityProfile } from './security-profile.ts';
 import type { ProcessUser } from './user.ts';
 import { checkContainerUsers, podIdMap } from './user-namespace.ts';
 
@@ -78,10 +79,9 @@ export async function containerSpec(
     devices.unshift(...(await hostDevices()));
     deviceRules.push({ allow: true, access: 'rwm' });
   }
-  const seccomp = privileged
-    ? undefined
-    : seccompFor(security === null ? runtimeDefault : security.seccomp, capabilities.bounding, host.seccomp);
-  const appArmor = appArmorFor(security?.apparmor ?? null, privileged, host.appArmor);
+  const seccomp = privileged ? undefined : seccompFor(seccompProfile(security), capabilities.bounding, host.seccomp);
+  const appArmorField = { name: 'apparmor_profile', value: security?.apparmorProfile ?? '' };
+  const appArmor = appArmorFor(securityProfile(security?.apparmor ?? null, appArmorField), privileged, host.appArmor);
   const resources = config.linux?.resources ?? null;
 
   const spec: RuntimeSpec = {

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { getCapEffective } from '#common/native/index.ts';
-import { hostHasAppArmor } from './apparmor.ts';
+import { type AppArmor, hostAppArmor } from './apparmor.ts';
 import { type CapabilityName, capabilitiesOfMask } from './capabilities.ts';
 import { type HostLimits, readHostLimits } from './limits.ts';
 import type { ControllerSupport } from './resources.ts';
@@ -16,7 +16,7 @@ export interface HostFacts {
   readonly capabilities: readonly CapabilityName[];
   readonly limits: HostLimits;
   readonly seccomp: boolean;
-  readonly appArmor: boolean;
+  readonly appArmor: AppArmor | undefined;
 }
 
 export function readHostFacts(): HostFacts {
@@ -29,7 +29,7 @@ export function readHostFacts(): HostFacts {
     capabilities: capabilitiesOfMask(capabilities),
     limits: readHostLimits(capabilities),
     seccomp: hostHasSeccomp(),
-    appArmor: hostHasAppArmor(),
+    appArmor: hostAppArmor(),
   };
 }
 
@@ -38,12 +38,13 @@ function unifiedSupport(): ControllerSupport {
   // Swap accounting can be off while the memory controller is on; our own cgroup shows it, the root has no such file.
   const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
   const swap = own === '/' ? controllers.includes('memory') : existsSync(`/sys/fs/cgroup${own}/memory.swap.max`);
-  return { swap, hugetlb: controllers.includes('hugetlb') };
+  return { swap, hugetlb: controllers.includes('hugetlb'), unified: true };
 }
 
 function legacySupport(): ControllerSupport {
   return {
     swap: existsSync('/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes'),
     hugetlb: existsSync('/sys/fs/cgroup/hugetlb'),
+    unified: false,
   };
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { BerthError } from '#common/errors.ts';
 import { CAP } from '#common/native/constants.ts';
 
 /** What the kernel lets this daemon hand out to containers. */
@@ -28,7 +29,14 @@ export function processRlimits(host: HostLimits): { type: string; hard: number; 
   return [{ type: 'RLIMIT_NOFILE', hard: nofile, soft: nofile }];
 }
 
-/** Without CAP_SYS_RESOURCE no process may go below its parent's score; runc would fail without saying why. */
+/**
+ * Without CAP_SYS_RESOURCE no process may go below its parent's score; runc would fail without saying why.
+ *
+ * @throws invalid_argument for a score that the kernel doesn't have
+ */
 export function clampOomScoreAdj(wanted: number, host: HostLimits): number {
+  if (!(wanted >= -1000 && wanted <= 1000)) {
+    throw new BerthError('invalid_argument', `oom_score_adj ${wanted} is out of range, -1000 to 1000`);
+  }
   return host.mayRaise ? wanted : Math.max(wanted, host.oomScoreAdj);
 }

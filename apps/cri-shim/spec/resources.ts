@@ -6,13 +6,16 @@ import type { ContainerResources } from '../cri-types.ts';
 export interface ControllerSupport {
   readonly swap: boolean;
   readonly hugetlb: boolean;
+  /** cgroup v2, whose files the `unified` map names. */
+  readonly unified: boolean;
 }
 
 /**
  * The OCI form of CRI resources. Zero means "not set", as the CRI has it. A memory limit without a swap limit forbids
  * swapping.
  *
- * @throws failed_precondition for huge page limits on a host without the controller.
+ * @throws failed_precondition for huge page limits on a host without the controller, and for files of cgroup v2 on one
+ * without it.
  */
 export function ociResources(resources: ContainerResources, support: ControllerSupport): LinuxResources {
   const cpu: NonNullable<LinuxResources['cpu']> = {};
@@ -44,7 +47,12 @@ export function ociResources(resources: ContainerResources, support: ControllerS
     }
     result.hugepageLimits = limits.map(({ pageSize, limit }) => ({ pageSize, limit: number(limit) }));
   }
-  if (Object.keys(resources.unified).length > 0) result.unified = { ...resources.unified };
+  const [file] = Object.keys(resources.unified);
+  if (file === undefined) return result;
+  if (!support.unified) {
+    throw new BerthError('failed_precondition', `unified: ${file} is set, but this host has cgroups of version 1`);
+  }
+  result.unified = { ...resources.unified };
   return result;
 }
 

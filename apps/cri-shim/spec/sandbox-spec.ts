@@ -9,7 +9,7 @@ import { defaultMounts } from './mounts.ts';
 import { podSharing, sandboxNamespaces } from './namespaces.ts';
 import { commandLine, environment } from './process.ts';
 import { maskedPaths, readonlyPaths } from './protected-paths.ts';
-import { seccompFor } from './seccomp.ts';
+import { seccompFor, seccompProfile } from './seccomp.ts';
 import { checkSysctls } from './sysctls.ts';
 import type { ProcessUser } from './user.ts';
 import type { IdMap } from './user-namespace.ts';
@@ -55,9 +55,7 @@ export function sandboxSpec(request: SandboxSpecRequest): { spec: RuntimeSpec; p
   const security = config.linux?.securityContext ?? null;
   const sysctls = checkSysctls(config.linux?.sysctls ?? {}, sharing);
   const privileged = security?.privileged ?? false;
-  const seccomp = privileged
-    ? undefined
-    : seccompFor(security === null ? runtimeDefault : security.seccomp, [], host.seccomp);
+  const seccomp = privileged ? undefined : seccompFor(seccompProfile(security), [], host.seccomp);
   const spec: RuntimeSpec = {
     ociVersion,
     process: {
@@ -93,9 +91,6 @@ export function sandboxSpec(request: SandboxSpecRequest): { spec: RuntimeSpec; p
   if (config.hostname !== '' && !sharing.hostNetwork) spec.hostname = config.hostname;
   return { spec, placement };
 }
-
-/** What a pod gets whose configuration has no security context at all. */
-export const runtimeDefault = { profileType: 'RuntimeDefault', localhostRef: '' } as const;
 
 function bind(source: string, destination: string) {
   return { source, destination, type: 'bind', options: ['rbind', 'ro', 'nosuid', 'nodev', 'noexec'] };

@@ -5,6 +5,7 @@ import { hasErrno } from '#common/node-error.ts';
 import type { Seccomp, SeccompRule } from '#common/oci/runtime-spec.ts';
 import type { SecurityProfile } from '../cri-types.ts';
 import * as profile from './seccomp-profile.ts';
+import { securityProfile } from './security-profile.ts';
 
 const enosys = 38;
 const afAlg = 38;
@@ -51,6 +52,14 @@ export function defaultSeccomp(bounding: readonly string[], arch: string = proce
 
 function allow(names: readonly string[], arg?: NonNullable<SeccompRule['args']>[number]): SeccompRule {
   return { names: [...names], action: 'SCMP_ACT_ALLOW', ...(arg === undefined ? {} : { args: [arg] }) };
+}
+
+/** The profile that a security context asks for; RuntimeDefault where there is no context at all. */
+export function seccompProfile(
+  context: { readonly seccomp: SecurityProfile | null; readonly seccompProfilePath: string } | null,
+): SecurityProfile | null {
+  if (context === null) return { profileType: 'RuntimeDefault', localhostRef: '' };
+  return securityProfile(context.seccomp, { name: 'seccomp_profile_path', value: context.seccompProfilePath });
 }
 
 /**

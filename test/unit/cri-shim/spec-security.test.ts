@@ -176,7 +176,7 @@ describe('resources', () => {
     unified: {},
     memorySwapLimitInBytes: '0',
   };
-  const all = { swap: true, hugetlb: true };
+  const all = { swap: true, hugetlb: true, unified: true };
 
   it('leave out what isn’t set', () => {
     expect(ociResources(none, all)).toEqual({});
@@ -207,9 +207,14 @@ describe('resources', () => {
     });
   });
 
+  it('name files of cgroup v2 in vain on a host without it', () => {
+    const wanted = { ...none, unified: { 'memory.high': '1' } };
+    expect(() => ociResources(wanted, { ...all, unified: false })).toThrow(precondition);
+  });
+
   it('ask for huge pages in vain where there is no controller', () => {
     const wanted = { ...none, hugepageLimits: [{ pageSize: '2MB', limit: '4194304' }] };
-    expect(() => ociResources(wanted, { swap: true, hugetlb: false })).toThrow(precondition);
+    expect(() => ociResources(wanted, { ...all, hugetlb: false })).toThrow(precondition);
   });
 });
 

@@ -15,11 +15,11 @@ import { sandboxSpec } from '../../../apps/cri-shim/spec/sandbox-spec.ts';
 const host: HostFacts = {
   systemd: false,
   unifiedCgroups: false,
-  controllers: { swap: false, hugetlb: false },
+  controllers: { swap: false, hugetlb: false, unified: false },
   capabilities: capabilityNames,
   limits: { nofileHard: 1000, oomScoreAdj: 0, mayRaise: false },
   seccomp: true,
-  appArmor: false,
+  appArmor: undefined,
 };
 const image = { name: 'img', process: imageProcess({ config: { Entrypoint: ['/app'], WorkingDir: '/srv' } }) };
 const support = { features: { ...noFeatures, recursiveReadOnly: true, userNamespaces: true } };
@@ -110,6 +110,19 @@ function container(security?: Partial<Security>, fields: Partial<ContainerConfig
     ...fields,
   };
 }
+
+const noLimits = {
+  cpuPeriod: '0',
+  cpuQuota: '0',
+  cpuShares: '0',
+  memoryLimitInBytes: '0',
+  oomScoreAdj: '0',
+  cpusetCpus: '',
+  cpusetMems: '',
+  hugepageLimits: [],
+  unified: {},
+  memorySwapLimitInBytes: '0',
+};
 
 function build(config: ContainerConfig, request: Partial<ContainerSpecRequest> = {}, podConfig = pod()) {
   return containerSpec({
@@ -269,10 +282,38 @@ describe('the spec of a container', () => {
   it('has the AppArmor profile that is asked for, where there is AppArmor', async () => {
     const config = container({ apparmor: { profileType: 'Localhost', localhostRef: 'localhost/mine' } });
     await expect(build(config)).rejects.toMatchObject({ code: 'failed_precondition' });
-    const { spec } = await build(config, { host: { ...host, appArmor: true } });
-    expect(spec.process?.apparmorProfile).toBe('mine');
+    const confining = { host: { ...host, appArmor: { profiles: () => ['mine'] } } };
+    for (const asked of [config, container({ apparmorProfile: 'localhost/mine' })]) {
+      expect((await build(asked, confining)).spec.process?.apparmorProfile).toBe('mine');
+    }
+    await expect(build(container({ apparmorProfile: 'localhost/other' }), confining)).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringContaining('"other"'),
+    });
+    await expect(build(container({ apparmorProfile: 'mine' }))).rejects.toMatchObject({ code: 'invalid_argument' });
+    const unconfined = container({ apparmorProfile: 'unconfined' });
+    expect((await build(unconfined, confining)).spec.process?.apparmorProfile).toBe('unconfined');
+    expect((await build(unconfined)).spec.process).not.toHaveProperty('apparmorProfile');
     const byDefault = container({ apparmor: { profileType: 'RuntimeDefault', localhostRef: '' } });
     expect((await build(byDefault)).spec.process).not.toHaveProperty('apparmorProfile');
+  });
+
+  it('takes the seccomp profile’s former field where the new one isn’t set', async () => {
+    const seccomp = { profileType: 'Unconfined' as const, localhostRef: '' };
+    const filtered = async (security: Partial<Security>) => (await build(container(security))).spec.linux?.seccomp;
+    expect(await filtered({ seccompProfilePath: 'runtime/default' })).toBeDefined();
+    expect(await filtered({ seccompProfilePath: 'runtime/default', seccomp })).toBeUndefined();
+    await expect(build(container({ seccompProfilePath: 'localhost/relative' }))).rejects.toThrow('absolute path');
+  });
+
+  it('has an OOM score that the kernel knows', async () => {
+    const scored = (oomScoreAdj: string) => ({
+      ...container(),
+      linux: { resources: { ...noLimits, oomScoreAdj }, securityContext: null },
+    });
+    expect((await build(scored('900'))).spec.process?.oomScoreAdj).toBe(900);
+    expect((await build(scored('-900'))).spec.process?.oomScoreAdj).toBe(host.limits.oomScoreAdj);
+    await expect(build(scored('1001'))).rejects.toMatchObject({ code: 'invalid_argument' });
   });
 
   it('refuses what would otherwise be dropped in silence', async () => {
