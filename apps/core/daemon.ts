@@ -7,6 +7,7 @@ import { GrpcServer } from '#common/grpc/server.ts';
 import { imageDropService } from '#common/image-drop.ts';
 import type { Logger } from '#common/log.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
+import { returnSpareMemory } from '#common/spare-memory.ts';
 import { version } from '#common/version.ts';
 import type { CoreConfig, DropConfig } from './config.ts';
 import { containersService } from './containers/service.ts';
@@ -64,6 +65,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
     await db.durable();
     recovered();
   }
+  started.use(returnSpareMemory());
   const journal = new EventJournal({
     directory: join(state, 'events'),
     onFailure: (error) => log.warn({ err: error }, 'events are not kept for clients that come back'),

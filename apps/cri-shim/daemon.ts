@@ -6,6 +6,7 @@ import { GrpcServer } from '#common/grpc/server.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
+import { returnSpareMemory } from '#common/spare-memory.ts';
 import { version } from '#common/version.ts';
 import { SpecDirectories } from './cdi/spec-directories.ts';
 import { ConfigDir } from './cni/config-dir.ts';
@@ -61,6 +62,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   await using started = new AsyncDisposableStack();
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));
+  started.use(returnSpareMemory());
   const rt = compose(config, log);
   started.defer(() => rt.core.close());
   started.defer(() => rt.logs.close());

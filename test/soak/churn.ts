@@ -25,8 +25,8 @@ export async function churnSoak({ rounds = 10_000, tell }: SoakOptions): Promise
       }
     };
     await Promise.all(Array.from({ length: width }, worker));
-    // Memory is given back a few seconds after the last call.
-    await sleep(5_000);
+    // Memory is given back some seconds after the last call: at the second look of ten seconds each.
+    await sleep(25_000);
   };
   const first = Math.max(width, Math.round(rounds * warmUp));
   await churn(first);

@@ -190,6 +190,8 @@ export interface Native {
   inotify(path: string, mask: number): number;
   /** Reads away what a non-blocking descriptor has, to its end or until it would block. */
   discard(fd: number): void;
+  /** Gives what malloc keeps, but nobody uses, back to the system; some milliseconds where that is much. */
+  mallocTrim(): void;
 }
 
 /**
@@ -289,4 +291,5 @@ export const {
   eventfdDrain,
   inotify,
   discard,
+  mallocTrim,
 } = native;

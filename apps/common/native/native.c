@@ -16,6 +16,7 @@
 #include <linux/capability.h>
 #include <linux/loop.h>
 #include <linux/openat2.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -1381,6 +1382,12 @@ static napi_value n_discard(napi_env env, napi_callback_info info) {
   return rc < 0 && errno == EAGAIN ? undefined(env) : done(env, (int)rc, "read", NULL);
 }
 
+static napi_value n_malloc_trim(napi_env env, napi_callback_info info) {
+  (void)info;
+  malloc_trim(0);
+  return undefined(env);
+}
+
 /* ---- the table ---- */
 
 static const struct {
@@ -1457,6 +1464,7 @@ static const struct {
     {"eventfdDrain", n_eventfd_drain},
     {"inotify", n_inotify},
     {"discard", n_discard},
+    {"mallocTrim", n_malloc_trim},
 };
 
 NAPI_MODULE_INIT() {

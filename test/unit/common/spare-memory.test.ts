@@ -1,0 +1,50 @@
+import { execFileSync } from 'node:child_process';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { returnSpareMemory } from '../../../apps/common/spare-memory.ts';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+it('is given back while there is work and once after it, never at rest', () => {
+  const giveBack = vi.fn();
+  let micros = 5_000_000;
+  using _ = returnSpareMemory({ everyMs: 1_000, giveBack, worked: () => micros });
+  const spend = (more: number): number => {
+    giveBack.mockClear();
+    micros += more;
+    vi.advanceTimersByTime(1_000);
+    return giveBack.mock.calls.length;
+  };
+  expect([0, 9_000, 20_000, 30_000, 0, 0, 9_000].map(spend)).toEqual([0, 0, 1, 1, 1, 0, 0]);
+});
+
+it('is given back no more once that was ended', () => {
+  const giveBack = vi.fn();
+  let micros = 0;
+  const returning = returnSpareMemory({ everyMs: 1_000, giveBack, worked: () => (micros += 1e6) });
+  vi.advanceTimersByTime(1_000);
+  returning[Symbol.dispose]();
+  vi.advanceTimersByTime(5_000);
+  expect(giveBack).toHaveBeenCalledOnce();
+});
+
+/** In a process of its own: prints its private memory in KiB before and after. */
+const fragmented = `
+  import { readFileSync } from 'node:fs';
+  import { mallocTrim } from '#common/native/index.ts';
+  const size = () => Number(/^Private_Dirty: +(\\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'utf8'))[1]);
+  let buffers = Array.from({ length: 16_000 }, () => Buffer.alloc(6_000, 1));
+  // Some stay everywhere in between.
+  buffers = buffers.filter((_, index) => index % 100 === 0);
+  gc();
+  const before = size();
+  mallocTrim();
+  console.log(JSON.stringify({ before, after: size(), kept: buffers.length }));
+`;
+
+it('is what lies free between buffers that stay', () => {
+  const args = ['--expose-gc', '--input-type=module', '-e', fragmented];
+  const output = execFileSync(process.execPath, args, { encoding: 'utf8', cwd: import.meta.dirname });
+  const { before, after } = JSON.parse(output) as { before: number; after: number };
+  expect(before - after).toBeGreaterThan(40_000);
+});
