@@ -6,7 +6,11 @@ import * as schema from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { defaultPaths } from '#common/paths.ts';
+import { ipPreferences } from './cni/result.ts';
 import { DEFAULT_MAX_LINE } from './logs/cri-lines.ts';
+
+/** Of one pod: each is an interface. */
+const maxNetworks = 64;
 
 /** One OCI runtime that pods may ask for by the handler's name. */
 const runtime = schema.table({
@@ -14,6 +18,10 @@ const runtime = schema.table({
   type: schema.string('io.containerd.runc.v2'),
   /** The OCI runtime's executable, a name or a path; empty: the shim's own choice. */
   binary: schema.string(''),
+  /** Networks of this handler's pods; empty: those of all. */
+  cniConfDir: schema.string(''),
+  /** 0: as in `[cni]`. */
+  cniMaxConfNum: schema.integer(0, { max: maxNetworks }),
 });
 
 /** cri.toml, with the defaults that hold without any file. An empty text depends on other settings. */
@@ -46,6 +54,12 @@ const file = schema.table({
     timeout: schema.duration('90s'),
     /** Go template of a configuration, written when the kubelet tells the pod addresses and there is no network. */
     confTemplate: schema.string(''),
+    /** As many files of a directory, by name, are networks of each pod; 0: all of them. */
+    maxConfNum: schema.integer(1, { max: maxNetworks }),
+    /** A pod's networks are set up one after the other. */
+    setupSerially: schema.boolean(false),
+    /** Family of a pod's first address; `cni`: the first that the plugin names. */
+    ipPref: schema.oneOf(ipPreferences, 'ipv4'),
   }),
   /** Container Device Interface. */
   cdi: schema.table({
@@ -93,6 +107,9 @@ export async function readConfig(args: readonly string[]): Promise<CriConfig> {
   const { certFile, keyFile } = read.streaming;
   if ((certFile === '') !== (keyFile === '')) {
     throw new BerthError('invalid_argument', 'streaming.cert_file and streaming.key_file: set both or neither');
+  }
+  for (const [name, { cniConfDir }] of Object.entries(read.runtimes)) {
+    if (cniConfDir !== '') absolute(`runtimes.${name}.cni_conf_dir`, cniConfDir);
   }
   const level = flags['log-level'] ?? read.log.level;
   if (!isLogLevel(level)) throw new BerthError('invalid_argument', `--log-level: one of ${logLevels.join(', ')}`);

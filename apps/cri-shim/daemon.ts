@@ -122,11 +122,13 @@ function compose(config: CriConfig, log: Logger): Runtime {
     host: readHostFacts(),
     core,
     handlers,
-    network: new PodNetwork(
-      new ConfigDir(cni.confDir),
-      new PluginRunner(cni.binDirs, cni.timeout),
-      new ResultCache(cni.cacheDir),
-    ),
+    network: new PodNetwork({
+      configs: new ConfigDir(cni.confDir, cni.maxConfNum),
+      handlerConfigs: handlerNetworks(config),
+      plugins: new PluginRunner(cni.binDirs, cni.timeout),
+      cache: new ResultCache(cni.cacheDir),
+      serially: cni.setupSerially,
+    }),
     cdi: new SpecDirectories(config.cdi.specDirs),
     images: new CoreImageService({
       channel: core.channel,
@@ -173,6 +175,17 @@ async function warnOfRuntimes({ handlers, log }: Runtime): Promise<void> {
     const advisory = await runtimeAdvisory(binary);
     if (advisory !== undefined) log.warn({ binary }, advisory);
   }
+}
+
+/** Where runtime handlers have networks of their own. */
+function handlerNetworks({ runtimes, cni }: CriConfig): Map<string, ConfigDir> {
+  const own = Object.entries(runtimes).filter(([, { cniConfDir }]) => cniConfDir !== '');
+  return new Map(
+    own.map(([name, { cniConfDir, cniMaxConfNum }]) => [
+      name,
+      new ConfigDir(cniConfDir, cniMaxConfNum || cni.maxConfNum),
+    ]),
+  );
 }
 
 /** Waits for berthd as long as it takes: which of the two daemons starts first doesn't matter. */

@@ -4,10 +4,11 @@ import type { SandboxMetadata } from './store/records.ts';
 
 /** What plugins are told about a pod; undefined for one on the host's network. */
 export function podAttachment(sandbox: SandboxMetadata): Attachment | undefined {
-  const { id, config, netnsPath } = sandbox;
+  const { id, config, netnsPath, runtimeHandler } = sandbox;
   if (netnsPath === '') return undefined;
   return {
     containerId: id,
+    handler: runtimeHandler,
     netns: netnsPath,
     args: [
       ['IgnoreUnknown', '1'],

@@ -6,13 +6,15 @@ import type { CoreRuntime } from './core-client/types.ts';
 import { noFeatures, probeFeatures, type RuntimeFeatures } from './runtime-features.ts';
 import type { CgroupDriver } from './spec/cgroups.ts';
 
+type Handler = Pick<CriConfig['runtimes'][string], 'type' | 'binary'>;
+
 /** The OCI runtimes that pods may choose from. */
 export class RuntimeHandlers {
-  readonly #handlers: CriConfig['runtimes'];
+  readonly #handlers: Readonly<Record<string, Handler>>;
   readonly #default: string;
   readonly #features = new Map<string, Promise<RuntimeFeatures>>();
 
-  constructor(config: Pick<CriConfig, 'runtimes' | 'defaultRuntime'>) {
+  constructor(config: { readonly runtimes: Readonly<Record<string, Handler>>; readonly defaultRuntime: string }) {
     this.#handlers = { runc: { type: 'io.containerd.runc.v2', binary: '' }, ...config.runtimes };
     this.#default = config.defaultRuntime;
     this.resolve('');

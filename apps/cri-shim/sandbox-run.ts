@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import type { RunPodSandboxRequest__Output } from '#proto/runtime/v1/RunPodSandboxRequest.ts';
 import { allSettled } from './all-settled.ts';
 import { capabilityArgs } from './cni/capability-args.ts';
-import { podAddresses } from './cni/result.ts';
+import { mergeResults, podAddresses } from './cni/result.ts';
 import type { PodConfig, PodMetadata } from './cri-types.ts';
 import { newId } from './ids.ts';
 import { podAttachment } from './pod-network.ts';
@@ -56,7 +56,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
     );
   }
   operation.stage('checking network and image');
-  if (!sharing.hostNetwork) await rt.network.ready();
+  if (!sharing.hostNetwork) await rt.network.ready(handler);
   const image = await rt.images.ensureSandboxImage();
   const process = imageProcess(image.config);
   const user = await processUser(
@@ -122,14 +122,16 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   const task = rt.core.createTask({ id, rootfs });
   // The network namespace is there before the task, or made with the pod's user namespace by it.
   const connected = userNamespace === undefined ? Promise.resolve() : task.then((made) => rt.files.pinNetns(id, made));
-  const [result, pid] = await allSettled([
+  const [results, pid] = await allSettled([
     attachment === undefined ? undefined : connected.then(() => rt.network.attach(attachment)),
     task,
   ]);
 
   operation.stage('starting the task');
   sandbox.pid = pid;
-  const network = result === undefined ? {} : { addresses: podAddresses(result), cniResult: result };
+  const { ipPref } = rt.config.cni;
+  const network =
+    results === undefined ? {} : { addresses: podAddresses(results[0], ipPref), cniResult: mergeResults(results) };
   const started = { startedAt: now(), ...network };
   if (rt.nri.concerns('RunPodSandbox')) {
     // Plugins see a pod that runs, while nobody else sees it yet.

@@ -49,12 +49,15 @@ async function unreachable(rt: Runtime): Promise<string | undefined> {
 }
 
 async function details(rt: Runtime, networkProblem: string | undefined): Promise<Record<string, string>> {
-  const network = await rt.network.ready().catch(() => undefined);
+  const networks = await rt.network.ready().catch(() => []);
+  const described = networks.map(({ name, source }) => ({ Config: { Name: name, Source: source } }));
+  const own = rt.network.handlers.map(async (handler) => {
+    return [`lastCNILoadStatus.${handler}`, (await rt.network.unready(handler)) ?? 'OK'] as const;
+  });
   return {
     config: JSON.stringify({ ...rt.config, effectiveCgroupDriver: cgroupDriver(rt) }),
     lastCNILoadStatus: networkProblem ?? 'OK',
-    ...(network === undefined
-      ? {}
-      : { cniconfig: JSON.stringify({ Networks: [{ Config: { Name: network.name, Source: network.source } }] }) }),
+    ...Object.fromEntries(await Promise.all(own)),
+    ...(described.length === 0 ? {} : { cniconfig: JSON.stringify({ Networks: described }) }),
   };
 }

@@ -75,7 +75,13 @@ export async function sweep(rt: Runtime, found: Orphans): Promise<void> {
 async function detachOrphan(rt: Runtime, id: string): Promise<void> {
   await using undo = rt.janitor.undo(id);
   undo.add('detach what a crash left on the network', () =>
-    rt.network.detach({ containerId: id, netns: rt.files.netnsPath(id), args: [], capabilityArgs: {} }),
+    rt.network.detach({
+      containerId: id,
+      handler: '',
+      netns: rt.files.netnsPath(id),
+      args: [],
+      capabilityArgs: {},
+    }),
   );
 }
 

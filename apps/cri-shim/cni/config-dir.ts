@@ -6,30 +6,41 @@ import { type NetworkList, parseNetworkList, withPluginFiles } from './network-l
 
 const extensions = new Set(['.conf', '.conflist', '.json']);
 
-/** The directory where network plugins put their configuration. It is looked at anew for each question. */
+/**
+ * A directory where network plugins put their configuration, of which the first files by name count: each is a network.
+ * It is looked at anew for each question.
+ */
 export class ConfigDir {
   readonly path: string;
-  #cached: { readonly stamp: string; readonly list: NetworkList } | undefined;
+  readonly #most: number;
+  readonly #cached = new Map<string, { readonly stamp: string; readonly list: NetworkList }>();
 
-  constructor(path: string) {
+  /** @param most networks at most; 0 is no limit */
+  constructor(path: string, most = 1) {
     this.path = path;
+    this.#most = most;
   }
 
   /**
-   * The node's network: the first usable file by name.
+   * The networks, at least one. Of a single one it is the first usable file; where pods get several, a file that can't
+   * be used is an error: they would lack an interface.
    *
    * @throws failed_precondition naming the directory, and each file that can't be used.
    */
-  async load(): Promise<NetworkList> {
+  async load(): Promise<[NetworkList, ...NetworkList[]]> {
     const files = await this.#files();
+    const found: NetworkList[] = [];
     const refused: string[] = [];
     for (const file of files) {
+      if (found.length === this.#most && this.#most > 0) break;
       try {
-        return await this.#read(file);
+        found.push(await this.#read(file));
       } catch (error) {
         refused.push(messageOf(error));
       }
     }
+    const [first, ...more] = found;
+    if (first !== undefined && (refused.length === 0 || this.#most === 1)) return [first, ...more];
     throw new BerthError(
       'failed_precondition',
       refused.length > 0
@@ -55,11 +66,10 @@ export class ConfigDir {
   async #read(name: string): Promise<NetworkList> {
     const path = join(this.path, name);
     const info = await stat(path, { bigint: true });
-    const stamp = `${name} ${info.ino} ${info.size} ${info.mtimeNs}`;
-    if (this.#cached?.stamp !== stamp) {
-      this.#cached = { stamp, list: parseNetworkList(await readFile(path, 'utf8'), path) };
-    }
-    const { list } = this.#cached;
+    const stamp = `${info.ino} ${info.size} ${info.mtimeNs}`;
+    const cached = this.#cached.get(name);
+    const list = cached?.stamp === stamp ? cached.list : parseNetworkList(await readFile(path, 'utf8'), path);
+    this.#cached.set(name, { stamp, list });
     if (list.loadOnlyInlinedPlugins) return list;
     const whole = withPluginFiles(list, await this.#pluginFiles(list.name));
     if (whole.plugins.length > 0) return whole;

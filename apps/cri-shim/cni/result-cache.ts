@@ -17,8 +17,12 @@ export interface CachedAttachment {
   readonly netns?: string;
   readonly cniArgs?: readonly (readonly [string, string])[];
   readonly capabilityArgs?: Readonly<Record<string, unknown>>;
+  /** Missing until ADD has succeeded. */
   readonly result?: CniResult;
 }
+
+/** The end of an attachment's file name: container and interface. */
+const attachmentName = /-([0-9a-f]{64})-(eth\d+)$/;
 
 /** Results of ADD by network, container and interface: `<dir>/results/NETWORK-CONTAINER-INTERFACE`. */
 export class ResultCache {
@@ -36,17 +40,19 @@ export class ResultCache {
     });
   }
 
-  /** Every attachment of a container's interface, whatever its network was called. */
-  async find(containerId: string, ifName: string): Promise<CachedAttachment[]> {
-    const names = (await this.#names()).filter((name) => name.endsWith(`-${containerId}-${ifName}`));
+  /** Every attachment of a container, by interface, whatever its network was called. */
+  async find(containerId: string): Promise<CachedAttachment[]> {
+    const names = (await this.#names()).filter((name) => attachmentName.exec(name)?.[1] === containerId);
     const found = await Promise.all(names.map((name) => this.#read(name)));
-    return found.filter((entry) => entry !== undefined);
+    const order = new Intl.Collator('en', { numeric: true });
+    return found.filter((entry) => entry !== undefined).sort((a, b) => order.compare(a.ifName, b.ifName));
   }
 
-  /** Ids of all containers that have an attachment. */
-  async containerIds(ifName: string): Promise<string[]> {
-    const pattern = new RegExp(`-([0-9a-f]{64})-${ifName}$`);
-    return (await this.#names()).flatMap((name) => pattern.exec(name)?.[1] ?? []);
+  /** Containers that have attachments, and the interfaces that these go by. */
+  async attached(): Promise<{ readonly containerIds: ReadonlySet<string>; readonly interfaces: ReadonlySet<string> }> {
+    const parts = (await this.#names()).map((name) => attachmentName.exec(name) ?? []);
+    const column = (index: number) => new Set(parts.map((part) => part[index]).filter((text) => text !== undefined));
+    return { containerIds: column(1), interfaces: column(2) };
   }
 
   async remove(attachment: Pick<CachedAttachment, 'networkName' | 'containerId' | 'ifName'>): Promise<void> {

@@ -21,8 +21,12 @@ export function asResult(value: unknown, network: string): CniResult {
   throw new BerthError('internal', `CNI network "${network}" answered ADD without a result`);
 }
 
-/** The pod's addresses, the primary one first: IPv4 before IPv6 unless there is only the other. */
-export function podAddresses(result: CniResult): string[] {
+/** Which of a pod's addresses is its first: of a family, or as the plugin has them. */
+export const ipPreferences = ['ipv4', 'ipv6', 'cni'] as const;
+export type IpPreference = (typeof ipPreferences)[number];
+
+/** The pod's addresses on its first interface, the primary one first. */
+export function podAddresses(result: CniResult, preference: IpPreference): string[] {
   const inside = (result.ips ?? []).filter((ip) => {
     // An address without an interface is the pod's; one on an interface counts when that lies in the pod.
     if (ip.interface === undefined) return true;
@@ -30,7 +34,24 @@ export function podAddresses(result: CniResult): string[] {
     return owner === undefined || (owner.sandbox ?? '') !== '';
   });
   const addresses = inside.map(({ address }) => address.split('/')[0] ?? address);
-  return [...addresses.filter((ip) => !ip.includes(':')), ...addresses.filter((ip) => ip.includes(':'))];
+  if (preference === 'cni') return addresses;
+  const isPreferred = (ip: string) => ip.includes(':') === (preference === 'ipv6');
+  return [...addresses.filter(isPreferred), ...addresses.filter((ip) => !isPreferred(ip))];
+}
+
+/** The results of a pod's networks as one: interfaces, addresses and routes of all, else what the first has. */
+export function mergeResults(results: readonly [CniResult, ...CniResult[]]): CniResult {
+  if (results.length === 1) return results[0];
+  const interfaces = results.flatMap((result) => result.interfaces ?? []);
+  let before = 0;
+  const ips = results.flatMap((result) => {
+    const offset = before;
+    before += result.interfaces?.length ?? 0;
+    return (result.ips ?? []).map((ip) => {
+      return ip.interface === undefined ? ip : { ...ip, interface: ip.interface + offset };
+    });
+  });
+  return { ...results[0], interfaces, ips, routes: results.flatMap((result) => result.routes ?? []) };
 }
 
 /** The form that tools know from PodSandboxStatus' verbose `cniResult`: go-cni's. */

@@ -14,10 +14,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { capabilityArgs } from '../../../apps/cri-shim/cni/capability-args.ts';
 import { ConfigDir } from '../../../apps/cri-shim/cni/config-dir.ts';
 import { renderTemplate } from '../../../apps/cri-shim/cni/config-template.ts';
-import { PodNetwork } from '../../../apps/cri-shim/cni/network.ts';
+import { PodNetwork, type PodNetworkOptions } from '../../../apps/cri-shim/cni/network.ts';
 import { parseNetworkList } from '../../../apps/cri-shim/cni/network-list.ts';
 import { PluginRunner } from '../../../apps/cri-shim/cni/plugin.ts';
-import { describeResult, podAddresses } from '../../../apps/cri-shim/cni/result.ts';
+import { describeResult, type IpPreference, mergeResults, podAddresses } from '../../../apps/cri-shim/cni/result.ts';
 import { ResultCache } from '../../../apps/cri-shim/cni/result-cache.ts';
 import type { PodConfig } from '../../../apps/cri-shim/cri-types.ts';
 
@@ -38,8 +38,8 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 /** A plugin that writes down how it was called, then runs `body`. */
 function plugin(name: string, body: string): void {
   const script = `#!/bin/sh
-n=$(ls ${dir} | grep -c '^call-')
-{ echo "$CNI_COMMAND ${name} $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH"; cat; } > ${dir}/call-$n
+call=${dir}/call-$(date +%s%N)-$$
+{ echo "$CNI_COMMAND ${name} $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH"; cat; } > $call
 ${body}
 `;
   writeFileSync(join(bin, name), script);
@@ -61,8 +61,9 @@ function configure(file: string, value: unknown): void {
   writeFileSync(join(conf, file), typeof value === 'string' ? value : JSON.stringify(value));
 }
 
-function network(): PodNetwork {
-  return new PodNetwork(new ConfigDir(conf), new PluginRunner([bin, '/nonexistent/cni'], 5_000), new ResultCache(dir));
+function network(options: Partial<PodNetworkOptions> = {}): PodNetwork {
+  const plugins = new PluginRunner([bin, '/nonexistent/cni'], 5_000);
+  return new PodNetwork({ configs: new ConfigDir(conf), plugins, cache: new ResultCache(dir), ...options });
 }
 
 const result = {
@@ -74,6 +75,7 @@ const print = (value: unknown) => `echo '${JSON.stringify(value)}'`;
 
 const attachment = () => ({
   containerId: id,
+  handler: 'runc',
   netns: join(dir, 'netns'),
   args: [['K8S_POD_NAME', 'web']] as const,
   capabilityArgs: { portMappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }], dns: { servers: [] } },
@@ -90,7 +92,7 @@ describe('a pod network', () => {
     plugin('main', print(result));
     plugin('extra', print({ ...result, dns: { nameservers: ['10.1.2.1'] } }));
     configure('10-net.conflist', chain);
-    expect(await network().attach(attachment())).toMatchObject({ dns: { nameservers: ['10.1.2.1'] } });
+    expect(await network().attach(attachment())).toMatchObject([{ dns: { nameservers: ['10.1.2.1'] } }]);
 
     const [first, second] = calls();
     expect(first?.line).toBe(`ADD main ${id} ${dir}/netns eth0 K8S_POD_NAME=web ${bin}:/nonexistent/cni`);
@@ -191,8 +193,96 @@ describe('a pod network', () => {
   it('kills a plugin that hangs', async () => {
     plugin('main', 'exec sleep 60');
     configure('10-net.conf', { cniVersion: '0.4.0', name: 'n', type: 'main' });
-    const hurried = new PodNetwork(new ConfigDir(conf), new PluginRunner([bin], 200), new ResultCache(dir));
+    const hurried = network({ plugins: new PluginRunner([bin], 200) });
     await expect(hurried.attach(attachment())).rejects.toMatchObject({ code: 'deadline_exceeded' });
+  });
+});
+
+describe('several networks', () => {
+  const single = (name: string, type = name) => ({ cniVersion: '1.1.0', name, plugins: [{ type }] });
+  const words = () => calls().map(({ line }) => line.split(' '));
+  /** Command, plugin and interface of each call. */
+  const attempts = () => words().map((word) => `${word[0]} ${word[1]} ${word[4]}`);
+
+  beforeEach(() => {
+    plugin('first', print(result));
+    plugin('second', print({ ips: [{ address: '10.7.0.2/24' }] }));
+    configure('10-first.conflist', single('first'));
+    configure('20-second.conflist', single('second'));
+  });
+
+  it('are one unless more are allowed', async () => {
+    expect(await network().attach(attachment())).toHaveLength(1);
+    expect(await network({ configs: new ConfigDir(conf, 0) }).ready()).toHaveLength(2);
+  });
+
+  it('get an interface each, in the order of their files', async () => {
+    const net = network({ configs: new ConfigDir(conf, 2), serially: true });
+    expect(await net.attach(attachment())).toEqual([result, { ips: [{ address: '10.7.0.2/24' }] }]);
+    await net.detach(attachment());
+    expect(attempts()).toEqual(['ADD first eth0', 'ADD second eth1', 'DEL second eth1', 'DEL first eth0']);
+    expect(await net.attachedIds()).toEqual([]);
+  });
+
+  it('are set up side by side, or one after the other', async () => {
+    // The first waits for the second to begin, as long as it may.
+    plugin(
+      'first',
+      `for i in 1 2 3 4 5 6 7 8 9 10; do [ -e ${dir}/second ] && break; sleep 0.1; done
+[ -e ${dir}/second ] && echo '${JSON.stringify({ ips: [], routes: [] })}' || ${print(result)}`,
+    );
+    plugin('second', `touch ${dir}/second; ${print(result)}`);
+    const configs = new ConfigDir(conf, 2);
+    expect(await network({ configs, serially: true }).attach(attachment())).toEqual([result, result]);
+    rmSync(join(dir, 'second'));
+    expect((await network({ configs }).attach(attachment()))[0]).toEqual({ ips: [], routes: [] });
+  });
+
+  it('are all left, also those whose ADD broke off or whose file is gone', async () => {
+    plugin('second', `${print({ code: 11, msg: 'busy' })}; exit 1`);
+    const net = network({ configs: new ConfigDir(conf, 2) });
+    await expect(net.attach(attachment())).rejects.toMatchObject({ code: 'unavailable' });
+    rmSync(conf, { recursive: true });
+    await expect(net.detach(attachment())).rejects.toMatchObject({ code: 'unavailable' });
+    plugin('second', '');
+    await net.detach(attachment());
+    expect(attempts().slice(2)).toEqual(['DEL second eth1', 'DEL first eth0', 'DEL second eth1']);
+  });
+
+  it('are refused when one of them is unusable: a pod would lack an interface', async () => {
+    configure('15-bad.conflist', '{');
+    await expect(network({ configs: new ConfigDir(conf, 1) }).ready()).resolves.toHaveLength(1);
+    await expect(network({ configs: new ConfigDir(conf, 0) }).ready()).rejects.toThrow('15-bad.conflist');
+  });
+
+  it('are told in GC of every interface that a pod may have', async () => {
+    const net = network({ configs: new ConfigDir(conf, 2) });
+    await net.attach(attachment());
+    rmSync(join(conf, '10-first.conflist'));
+    plugin('second', '');
+    await net.collect([id]);
+    const valid = ['eth0', 'eth1'].map((ifname) => ({ containerID: id, ifname }));
+    expect(calls()[2]).toMatchObject({
+      line: expect.stringContaining('GC second'),
+      input: { 'cni.dev/attachments': valid },
+    });
+  });
+
+  it('may be a runtime handler’s own', async () => {
+    const own = join(dir, 'own');
+    mkdirSync(own);
+    writeFileSync(join(own, '10-own.conflist'), JSON.stringify(single('own', 'second')));
+    const net = network({ handlerConfigs: new Map([['crun', new ConfigDir(own)]]) });
+    await net.attach({ ...attachment(), handler: 'crun' });
+    expect(attempts()).toEqual(['ADD second eth0']);
+    expect((await net.ready())[0].name).toBe('first');
+    expect((await net.ready('crun'))[0].name).toBe('own');
+    await net.collect([]);
+    expect(attempts().slice(1)).toEqual(['GC first ', 'GC second ']);
+    rmSync(own, { recursive: true });
+    expect(await net.unready('crun')).toContain(own);
+    expect(await net.unready()).toBeUndefined();
+    expect(net.handlers).toEqual(['crun']);
   });
 });
 
@@ -268,11 +358,11 @@ describe('readiness of the network', () => {
     configure('10-bad.conflist', '{');
     configure('05-readme.txt', 'not looked at');
     const net = network();
-    expect((await net.ready()).name).toBe('second');
+    expect((await net.ready())[0].name).toBe('second');
     configure('15-first.conflist', chain);
-    expect((await net.ready()).name).toBe('net1');
+    expect((await net.ready())[0].name).toBe('net1');
     configure('15-first.conflist', { ...chain, name: 'changed' });
-    expect((await net.ready()).name).toBe('changed');
+    expect((await net.ready())[0].name).toBe('changed');
     expect(await net.unready()).toBeUndefined();
   });
 });
@@ -297,10 +387,10 @@ describe('a network configuration', () => {
     configure('n/20-b.conf', { type: 'b' });
     configure('n/10-a.conf', { type: 'a' });
     configure('10-net.conflist', list);
-    const types = async () => (await new ConfigDir(conf).load()).plugins.map(({ type }) => type);
+    const types = async () => (await new ConfigDir(conf).load())[0].plugins.map(({ type }) => type);
     expect(await types()).toEqual(['main', 'a', 'b']);
     configure('10-net.conflist', { cniVersion: '1.1.0', name: 'n' });
-    const { source, plugins } = await new ConfigDir(conf).load();
+    const [{ source, plugins }] = await new ConfigDir(conf).load();
     expect(plugins.map(({ type }) => type)).toEqual(['a', 'b']);
     // DEL works with what was cached, whatever becomes of the files.
     expect(parseNetworkList(source, 'x').plugins).toEqual(plugins);
@@ -346,14 +436,27 @@ describe('a template of a configuration', () => {
 });
 
 describe('a result', () => {
-  it('gives the addresses inside the pod, IPv4 first', () => {
+  it('gives the addresses inside the pod, those of the preferred family first', () => {
     const ips = [
       { address: 'fd00::5/64', interface: 1 },
       { address: '10.9.9.9/24', interface: 0 },
       { address: '10.1.2.3/24', interface: 1 },
+      { address: 'fd00::6/64', interface: 1 },
     ];
-    expect(podAddresses({ ...result, ips })).toEqual(['10.1.2.3', 'fd00::5']);
-    expect(podAddresses({ ips: [{ address: '10.1.2.3/24' }] })).toEqual(['10.1.2.3']);
+    const sorted = (preference: IpPreference) => podAddresses({ ...result, ips }, preference);
+    expect(sorted('ipv4')).toEqual(['10.1.2.3', 'fd00::5', 'fd00::6']);
+    expect(sorted('ipv6')).toEqual(['fd00::5', 'fd00::6', '10.1.2.3']);
+    expect(sorted('cni')).toEqual(['fd00::5', '10.1.2.3', 'fd00::6']);
+    expect(podAddresses({ ips: [{ address: '10.1.2.3/24' }] }, 'ipv6')).toEqual(['10.1.2.3']);
+  });
+
+  it('is one with those of further networks', () => {
+    const interfaces = [{ name: 'eth1', sandbox: '/run/netns/x' }];
+    const second = { interfaces, ips: [{ address: '10.7.0.2/24', interface: 0 }], routes: [{ dst: '10.7.0.0/16' }] };
+    expect(describeResult(mergeResults([result, second]))).toMatchObject({
+      Interfaces: { eth0: { IPConfigs: [{ IP: '10.1.2.3' }] }, eth1: { IPConfigs: [{ IP: '10.7.0.2' }] } },
+      Routes: [{ dst: '10.7.0.0/16' }],
+    });
   });
 
   it('is described in the form that tools know', () => {
