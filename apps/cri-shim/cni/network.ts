@@ -108,6 +108,12 @@ export class PodNetwork {
     return lists;
   }
 
+  async #currentLists({ handler }: Attachment): Promise<readonly NetworkList[]> {
+    return await this.#configsOf(handler)
+      .load()
+      .catch(() => []);
+  }
+
   #configsOf(handler: string): ConfigDir {
     return this.#options.handlerConfigs?.get(handler) ?? this.#options.configs;
   }
@@ -165,17 +171,16 @@ export class PodNetwork {
     const cached = await this.#cache.find(attachment.containerId);
     if (cached.length === 0) {
       // Nothing on record: a power loss may have taken it, and then today's configuration is the best guess.
-      const lists = await this.#configsOf(attachment.handler)
-        .load()
-        .catch(() => []);
+      const lists = await this.#currentLists(attachment);
       const guesses = lists.map(
         (list, index) => () => this.#detachFrom(list, interfaceOf(index), attachment, undefined),
       );
       return await eachInTurn(guesses.toReversed());
     }
+    const isUnfinished = cached.some(({ result }) => result === undefined);
+    const current = isUnfinished ? await this.#currentLists(attachment) : [];
     const known = cached.map((entry) => async () => {
-      const list = parseNetworkList(Buffer.from(entry.config, 'base64').toString(), `of ${entry.containerId}`);
-      await this.#detachFrom(list, entry.ifName, attachment, entry);
+      await this.#detachFrom(listOf(entry, current), entry.ifName, attachment, entry);
       await this.#cache.remove(entry);
     });
     await eachInTurn(known.toReversed());
@@ -188,7 +193,7 @@ export class PodNetwork {
    */
   async check(attachment: Attachment): Promise<void> {
     for (const entry of await this.#cache.find(attachment.containerId)) {
-      const list = parseNetworkList(Buffer.from(entry.config, 'base64').toString(), `of ${entry.containerId}`);
+      const list = recordedList(entry);
       if (list.disableCheck || list.cniVersion.startsWith('0.3.')) continue;
       for (const plugin of list.plugins) {
         await this.#run('CHECK', list, plugin, entry.ifName, attachment, entry.result);
@@ -245,6 +250,19 @@ export class PodNetwork {
   async #ask(command: 'GC' | 'STATUS', list: NetworkList, plugin: PluginConfig, keys: object): Promise<void> {
     await this.#plugins.run({ type: plugin.type, command, input: executionConfig(list, plugin, keys) });
   }
+}
+
+/**
+ * What an attachment is undone with: the configuration of the time. Where ADD didn't succeed, that may be why, so today's
+ * of the same network goes before.
+ */
+function listOf(entry: CachedAttachment, current: readonly NetworkList[]): NetworkList {
+  const corrected = entry.result === undefined && current.find(({ name }) => name === entry.networkName);
+  return corrected || recordedList(entry);
+}
+
+function recordedList({ config, containerId }: CachedAttachment): NetworkList {
+  return parseNetworkList(Buffer.from(config, 'base64').toString(), `of ${containerId}`);
 }
 
 /** By the networks' order, as containerd counts them. */

@@ -176,6 +176,16 @@ describe('a pod network', () => {
     ]);
   });
 
+  it('undoes an attachment that a bad configuration broke off with the corrected one', async () => {
+    plugin('main', `grep -q '"bad"' $call && exit 1; ${print(result)}`);
+    configure('10-net.conflist', { ...chain, plugins: [{ type: 'main', bad: true }] });
+    await expect(network().attach(attachment())).rejects.toThrow('"main" ADD');
+    await expect(network().detach(attachment())).rejects.toThrow('"main" DEL');
+    configure('10-net.conflist', { ...chain, plugins: [{ type: 'main' }] });
+    await network().detach(attachment());
+    expect(await network().attachedIds()).toEqual([]);
+  });
+
   it('checks attachments of versions that can be checked', async () => {
     plugin('main', `[ $CNI_COMMAND = CHECK ] || ${print(result)}`);
     configure('10-net.conflist', { ...chain, plugins: [{ type: 'main' }] });
