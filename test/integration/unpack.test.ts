@@ -263,6 +263,82 @@ describe('LayerApplier', () => {
       expect(fs.statSync(join(upper, 'opaque/sub')).mode & 0o777).toBe(0o755);
     });
 
+    it('copies what a hard link to a lower layer stands for, with all that belongs to it', async () => {
+      const near = folder('near');
+      const far = folder('far');
+      fs.mkdirSync(join(far, 'bin'), { mode: 0o750 });
+      fs.writeFileSync(join(far, 'bin/tool'), 'tool'.repeat(50_000));
+      fs.chownSync(join(far, 'bin/tool'), 5, 6);
+      fs.chmodSync(join(far, 'bin/tool'), 0o4755);
+      const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
+      native.lsetxattr(join(far, 'bin/tool'), 'security.capability', capability, 0);
+      native.lsetxattr(join(far, 'bin/tool'), 'trusted.overlay.origin', Buffer.from('x'), 0);
+      native.lutimens(join(far, 'bin/tool'), 1_500_000_000, 0, 1_600_000_000, 42);
+      fs.symlinkSync('tool', join(far, 'bin/symlink'));
+      fs.lchownSync(join(far, 'bin/symlink'), 7, 8);
+      fs.symlinkSync('bin', join(far, 'sbin'));
+      native.mkfifo(join(far, 'fifo'), 0o620);
+      native.mknod(join(far, 'sda'), fs.constants.S_IFBLK | 0o660, 8, 300);
+      fs.writeFileSync(join(far, 'caf'), 'latin');
+      fs.renameSync(join(far, 'caf'), Buffer.from(`${far}/caf\xe9`, 'latin1'));
+      fs.writeFileSync(join(near, 'file'), 'near');
+      fs.writeFileSync(join(far, 'file'), 'far');
+      const links = [
+        ['new/one', 'bin/tool'],
+        ['new/two', 'sbin/tool'],
+        ['new/three', 'new/one'],
+        ['symlink', 'bin/symlink'],
+        ['fifo2', 'fifo'],
+        ['sdb', 'sda'],
+        ['caf', 'caf\xe9'],
+        ['near', 'file'],
+      ] as const;
+      const upper = folder('upper');
+      const mounts = overlay(upper, [near, far]);
+      await applyMembers(
+        links.map(([name, linkName]) => ({ name, type: '1', linkName })),
+        mounts,
+      );
+      const inodes = ['bin/tool', 'new/one', 'new/two', 'new/three'].map((name) => fs.lstatSync(join(upper, name)).ino);
+      expect(new Set(inodes).size).toBe(1);
+      const pairs = [
+        ['symlink', 'bin/symlink'],
+        ['fifo2', 'fifo'],
+        ['sdb', 'sda'],
+      ] as const;
+      for (const pair of pairs) {
+        const [link, target] = pair.map((name) => fs.lstatSync(join(upper, name)).ino);
+        expect(link, pair[0]).toBe(target);
+      }
+      expect(fs.readFileSync(join(upper, 'near'), 'utf8')).toBe('near');
+      expect(fs.readFileSync(join(upper, 'caf'), 'utf8')).toBe('latin');
+      expect(fs.readdirSync(upper)).not.toContain('.wh..berth-copy');
+      const copied = describeTree(upper).filter((line) => /^(bin|fifo |sda)/.test(line));
+      const original = describeTree(far).filter((line) => /^(bin|fifo |sda)/.test(line));
+      expect(copied).toEqual(
+        original.map((line) => line.replace(/trusted\.overlay\.origin=78/, '').replace(/,(?= )/, '')),
+      );
+    });
+
+    it('refuses a hard link to what the layers below, or this one, have removed', async () => {
+      const near = folder('near');
+      const far = folder('far');
+      for (const name of ['gone', 'going', 'hidden']) fs.writeFileSync(join(far, name), '');
+      fs.mkdirSync(join(far, 'dir'));
+      native.mknod(join(near, 'gone'), fs.constants.S_IFCHR, 0, 0);
+      for (const [at, members] of [
+        [{ name: 'a', type: '1', linkName: 'gone' }],
+        [{ name: '.wh.going' }, { name: 'a', type: '1', linkName: 'going' }],
+        [{ name: '.wh..wh..opq' }, { name: 'a', type: '1', linkName: 'hidden' }],
+        [{ name: 'a', type: '1', linkName: 'dir' }],
+        [{ name: 'a', type: '1', linkName: 'never' }],
+      ].entries()) {
+        const upper = folder(`upper${at}`);
+        await expect(applyMembers(members, overlay(upper, [near, far]))).rejects.toThrow(/no layer so far holds/);
+        expect(fs.readdirSync(upper)).not.toContain('a');
+      }
+    });
+
     it('ignores notes to overlayfs that an archive brings itself', async () => {
       const upper = folder('upper');
       const pax = { 'SCHILY.xattr.trusted.overlay.redirect': '/etc', 'SCHILY.xattr.user.ok': '1' };

@@ -69,7 +69,7 @@ export class LayerApplier implements Disposable {
     const kill = (): void => child.kill();
     request.signal?.addEventListener('abort', kill, { once: true });
     try {
-      const result = await child.run<ChildMessage>(job, lowers, (message) => {
+      const result = await child.run<ChildMessage>(job, { root, lowers }, (message) => {
         if (message.type === 'progress') request.onProgress?.(message.bytes);
       });
       if (result.type === 'done') return { diffId: result.diffId, size: result.size };

@@ -13,7 +13,7 @@ import { type FsMount, mountOn } from '#common/mount.ts';
 import * as native from '#common/native/index.ts';
 import { displayPath } from '../unpack/byte-path.ts';
 import { LineChannel } from '../unpack/line-channel.ts';
-import { lookupOver } from '../unpack/lookup-call.ts';
+import { lowerLayersOver } from '../unpack/lower-call.ts';
 import type { DiffJob, DiffMessage, DiffSource, LayerCompression } from './diff-protocol.ts';
 import { LayerArchive } from './layer-archive.ts';
 import { treeChanges } from './tree-changes.ts';
@@ -76,7 +76,8 @@ function mountAll(mounts: readonly FsMount[], root: string): void {
 
 async function makeLayer({ source, compression, notAfter }: DiffJob): Promise<DiffMessage> {
   const { upper, lower } = enter(source);
-  const changes = lower === undefined ? upperChanges(upper, lookupOver(channel)) : treeChanges(lower, upper);
+  const changes =
+    lower === undefined ? upperChanges(upper, lowerLayersOver(channel).lookup) : treeChanges(lower, upper);
   const archive = new LayerArchive(upper, notAfter === undefined ? undefined : BigInt(notAfter));
   const hash = createHash('sha256');
   const sink = sinkOf(compression);

@@ -2,6 +2,7 @@ import * as fs from 'node:fs';
 import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, displayPath, fsPath } from '../unpack/byte-path.ts';
+import { deviceNumber } from '../unpack/device-number.ts';
 import type { Change } from './change.ts';
 import { statOf, xattrsOf } from './layer-files.ts';
 import { ARCHIVE_END, type MemberKind, memberHeader, padding } from './tar-member.ts';
@@ -112,7 +113,7 @@ export class LayerArchive {
     const name = path.slice(1);
     const linkName =
       kind === 'symlink' ? byteString(fs.readlinkSync(fsPath(this.#root + path), { encoding: 'buffer' })) : '';
-    yield memberHeader({ kind, name, linkName, ...this.#facts(stat), ...device(stat), xattrs: xattrs.carried });
+    yield memberHeader({ kind, name, linkName, ...this.#facts(stat), ...deviceNumber(stat), xattrs: xattrs.carried });
   }
 
   *#link({ path, stat }: Entry, source: string): Generator<Buffer> {
@@ -162,12 +163,4 @@ function kindOf(stat: fs.BigIntStats): MemberKind | undefined {
   if (stat.isFIFO()) return 'fifo';
   if (stat.isCharacterDevice()) return 'char';
   return stat.isBlockDevice() ? 'block' : undefined;
-}
-
-/** Linux' encoding of device numbers in 64 bits (gnu_dev_major, gnu_dev_minor). */
-function device({ rdev }: fs.BigIntStats): { major: number; minor: number } {
-  return {
-    major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn)),
-    minor: Number((rdev & 0xffn) | ((rdev >> 12n) & ~0xffn)),
-  };
 }

@@ -52,11 +52,6 @@ export function xattrsOf(path: string): FileXattrs {
   return { carried, overlay };
 }
 
-/** Overlayfs' mark of a removed entry: a character device 0/0. */
-export function isWhiteout(stat: fs.BigIntStats): boolean {
-  return stat.isCharacterDevice() && stat.rdev === 0n;
-}
-
 function listXattrs(path: string | Buffer): string[] {
   try {
     return native.llistxattr(path);

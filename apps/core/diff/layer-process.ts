@@ -3,12 +3,20 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { BerthError, messageOf } from '#common/errors.ts';
-import type { Lookup, LookupReply } from '../unpack/apply-protocol.ts';
-import { lookupLower } from '../unpack/lower-lookup.ts';
+import type { LowerQuestion, LowerReply } from '../unpack/apply-protocol.ts';
+import { copyLower, lookupLower } from '../unpack/lower-lookup.ts';
 
 /** What every process that works on a layer may say; one of the others is its last word. */
 interface Message {
   readonly type: string;
+}
+
+/** What the questions of the process are answered from. */
+export interface LayersBelow {
+  /** Directories of the layers, the nearest first. */
+  readonly lowers: readonly string[];
+  /** The layer that the process writes, if it does. */
+  readonly root?: string;
 }
 
 const MAX_STDERR = 4096;
@@ -56,7 +64,7 @@ export class LayerProcess {
    * @param told hears what it says before its last word.
    * @throws what the process gives as an error; aborted when it ended without a word.
    */
-  async run<M extends Message>(job: unknown, lowers: readonly string[], told: (message: M) => void): Promise<M> {
+  async run<M extends Message>(job: unknown, below: LayersBelow, told: (message: M) => void): Promise<M> {
     const child = this.#child;
     const ended =
       child.exitCode === null && child.signalCode === null
@@ -73,8 +81,8 @@ export class LayerProcess {
     this.#send(job);
     let last: M | undefined;
     for await (const line of createInterface(child.stdio[3] as Readable)) {
-      const message = JSON.parse(line) as M | Lookup;
-      if (isLookup(message)) this.#send(await answer(lowers, message.path));
+      const message = JSON.parse(line) as M | LowerQuestion;
+      if (isQuestion(message)) this.#send(await answer(below, message));
       else {
         last = message;
         told(message);
@@ -98,13 +106,15 @@ export class LayerProcess {
   }
 }
 
-function isLookup(message: Message): message is Lookup {
-  return message.type === 'lookup';
+function isQuestion(message: Message): message is LowerQuestion {
+  return message.type === 'lookup' || message.type === 'copy';
 }
 
-async function answer(lowers: readonly string[], path: string): Promise<LookupReply> {
+async function answer({ lowers, root }: LayersBelow, { type, path }: LowerQuestion): Promise<LowerReply> {
   try {
-    return { entry: await lookupLower(lowers, path) };
+    if (type === 'lookup') return { entry: await lookupLower(lowers, path) };
+    if (root === undefined) throw new BerthError('internal', 'there is no layer to copy to');
+    return { entry: await copyLower(lowers, path, root) };
   } catch (error) {
     return { error: messageOf(error) };
   }

@@ -1,6 +1,7 @@
+import { isWhiteout } from '../unpack/directory-tree.ts';
 import type { LookupLower } from '../unpack/lower.ts';
 import type { Change } from './change.ts';
-import { type FileXattrs, isWhiteout, namesIn, statOf, xattrsOf } from './layer-files.ts';
+import { type FileXattrs, namesIn, statOf, xattrsOf } from './layer-files.ts';
 
 /** Overlayfs' note that says that what it stands on shows something of another place; only a mount can follow it. */
 export interface Indirection {

@@ -11,7 +11,7 @@ import type { ApplyJob, ChildMessage } from './apply-protocol.ts';
 import { decompress, detectCompression } from './decompress.ts';
 import { LayerWriter } from './layer-writer.ts';
 import { LineChannel } from './line-channel.ts';
-import { lookupOver } from './lookup-call.ts';
+import { lowerLayersOver } from './lower-call.ts';
 import { TarReader } from './tar-reader.ts';
 
 const READ_SIZE = 512 * 1024;
@@ -34,7 +34,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   const source = fs.createReadStream('', { fd: blob, start: 0, highWaterMark: READ_SIZE });
   const hash = createHash('sha256');
   const reader = new TarReader();
-  const writer = new LayerWriter(job.whiteouts, lookupOver(channel));
+  const writer = new LayerWriter(job.whiteouts, lowerLayersOver(channel));
   let size = 0;
   let told = 0;
   for await (const chunk of decompress(source, compression)) {

@@ -21,10 +21,10 @@ export type ChildMessage =
   | { readonly type: 'done'; readonly diffId: string; readonly size: number }
   | { readonly type: 'error'; readonly code: Code; readonly message: string };
 
-/** A line from the child that waits for the {@link LookupReply}. */
-export interface Lookup {
-  readonly type: 'lookup';
-  readonly path: string;
-}
+/** A line from the child that waits for the {@link LowerReply}. */
+export type LowerQuestion =
+  | { readonly type: 'lookup'; readonly path: string }
+  /** Wants the data of a lower layer's file at COPY_PATH. */
+  | { readonly type: 'copy'; readonly path: string };
 
-export type LookupReply = { readonly entry: LowerEntry } | { readonly error: string };
+export type LowerReply = { readonly entry: LowerEntry } | { readonly error: string };

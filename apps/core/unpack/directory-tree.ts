@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, displayPath, fsPath } from './byte-path.ts';
-import type { LookupLower, LowerDirectory } from './lower.ts';
+import type { LowerDirectory, LowerFile, LowerLayers } from './lower.ts';
 
 const MAX_LINKS = 40;
 
@@ -14,14 +14,14 @@ export type MakeParent = (path: string, lower: LowerDirectory | undefined, repla
  * the root, and a directory that only a lower layer has is made here with that layer's attributes.
  */
 export class DirectoryTree {
-  readonly #lookup: LookupLower;
+  readonly #below: LowerLayers;
   readonly #make: MakeParent;
   /** Directories known to be here; the value says whether a lower layer shows through. */
   readonly #known = new Map<string, boolean>();
   readonly #resolved = new Map<string, string>();
 
-  constructor(lookup: LookupLower, hasLower: boolean, make: MakeParent) {
-    this.#lookup = lookup;
+  constructor(below: LowerLayers, hasLower: boolean, make: MakeParent) {
+    this.#below = below;
     this.#make = make;
     this.#known.set('', hasLower);
   }
@@ -52,6 +52,13 @@ export class DirectoryTree {
   /** Whether a lower layer may show something in the directory `path`. */
   isMerged(path: string): boolean {
     return this.#known.get(path) === true;
+  }
+
+  /** What a lower layer shows at `path`, whose parent is a known directory, unless it is a directory. */
+  fileBelow(path: string): LowerFile | undefined {
+    if (!this.isMerged(path.slice(0, path.lastIndexOf('/')))) return undefined;
+    const entry = this.#below.lookup(path);
+    return entry.kind === 'none' || entry.kind === 'other' || entry.kind === 'directory' ? undefined : entry;
   }
 
   /** Says that a directory or symlink went away. */
@@ -105,7 +112,7 @@ export class DirectoryTree {
     }
     if (stat?.isSymbolicLink()) return { target: byteString(fs.readlinkSync(fsPath(path), 'buffer')) };
     if (stat !== undefined && !isWhiteout(stat)) throw notDirectory(path, 'it is a file');
-    const lower = stat === undefined && this.#known.get(parent) === true ? this.#lookup(path) : undefined;
+    const lower = stat === undefined && this.#known.get(parent) === true ? this.#below.lookup(path) : undefined;
     if (lower?.kind === 'symlink') return { target: lower.target };
     if (lower?.kind !== 'directory' && !make) return undefined;
     this.#make(path, lower?.kind === 'directory' ? lower : undefined, stat === undefined ? 'nothing' : 'whiteout');
@@ -115,8 +122,8 @@ export class DirectoryTree {
 }
 
 /** Overlayfs' mark of a removed entry: a character device 0/0. */
-export function isWhiteout(stat: fs.Stats): boolean {
-  return stat.isCharacterDevice() && stat.rdev === 0;
+export function isWhiteout(stat: fs.Stats | fs.BigIntStats): boolean {
+  return stat.isCharacterDevice() && Number(stat.rdev) === 0;
 }
 
 export function lstat(path: string): fs.Stats | undefined {

@@ -2,9 +2,9 @@ import * as fs from 'node:fs';
 import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, components, displayPath, fsPath } from './byte-path.ts';
-import { DirectoryTree, lstat } from './directory-tree.ts';
+import { DirectoryTree, isWhiteout, lstat } from './directory-tree.ts';
 import { isOverlayXattr, makeNode, setTimes, setXattr } from './file-attributes.ts';
-import type { LookupLower, LowerDirectory } from './lower.ts';
+import { COPY_PATH, type LowerAttributes, type LowerDirectory, type LowerFile, type LowerLayers } from './lower.ts';
 import { malformed, type TarEntry } from './tar-header.ts';
 import type { TarEvent } from './tar-reader.ts';
 
@@ -25,6 +25,7 @@ const { O_WRONLY, O_CREAT, O_EXCL, S_IFCHR, S_IFBLK, S_IFIFO } = fs.constants;
  */
 export class LayerWriter {
   readonly #whiteouts: Whiteouts;
+  readonly #below: LowerLayers;
   readonly #tree: DirectoryTree;
   /** What this layer wrote, kept only when the root held something before: whiteouts don't touch it. */
   readonly #written: Set<string> | undefined;
@@ -35,10 +36,11 @@ export class LayerWriter {
     | undefined;
   #entry: TarEntry | undefined;
 
-  constructor(whiteouts: Whiteouts, lookup: LookupLower) {
+  constructor(whiteouts: Whiteouts, below: LowerLayers) {
+    this.#below = below;
     this.#whiteouts = whiteouts;
     this.#written = fs.readdirSync('/').length > 0 ? new Set() : undefined;
-    this.#tree = new DirectoryTree(lookup, whiteouts.style === 'overlay', (path, lower, replaces) =>
+    this.#tree = new DirectoryTree(below, whiteouts.style === 'overlay', (path, lower, replaces) =>
       this.#makeParent(path, lower, replaces),
     );
   }
@@ -157,12 +159,32 @@ export class LayerWriter {
     const base = parts.pop();
     const parent = base === undefined ? undefined : this.#tree.existing(parts);
     const target = `${parent}/${base}`;
-    if (parent === undefined || lstat(target) === undefined) {
+    if (parent === undefined || !this.#hasFile(target)) {
       const name = displayPath(entry.linkName);
-      throw new BerthError('invalid_argument', `it is a hard link to "${name}", which this layer doesn't hold`);
+      throw new BerthError('invalid_argument', `it is a hard link to "${name}", which no layer so far holds`);
     }
     if (target === path) return;
     this.#create(path, () => fs.linkSync(fsPath(target), fsPath(path)));
+  }
+
+  /** Whether there is something to link to; what only a lower layer has is copied, as overlayfs does for link(2). */
+  #hasFile(path: string): boolean {
+    const stat = lstat(path);
+    if (stat !== undefined) return !isWhiteout(stat) || this.#whiteouts.style === 'remove';
+    const lower = this.#tree.fileBelow(path);
+    if (lower !== undefined) this.#copyUp(path, lower);
+    return lower !== undefined;
+  }
+
+  #copyUp(path: string, lower: LowerFile): void {
+    if (lower.kind === 'file') {
+      this.#below.copy(path);
+      fs.renameSync(COPY_PATH, fsPath(path));
+    } else if (lower.kind === 'symlink') fs.symlinkSync(fsPath(lower.target), fsPath(path));
+    else if (lower.kind === 'fifo') makeNode(path, S_IFIFO | 0o600, 0, 0);
+    else makeNode(path, (lower.kind === 'char' ? S_IFCHR : S_IFBLK) | 0o600, lower.major, lower.minor);
+    this.#attributes(path, lower, lower.kind === 'symlink');
+    setTimes(path, BigInt(lower.mtime), BigInt(lower.mtime));
   }
 
   /** Runs a call that makes `path`; when something is there already, it is replaced. */
@@ -241,10 +263,14 @@ export class LayerWriter {
       setXattr(path, `${this.#whiteouts.xattr}.overlay.opaque`, Buffer.from('y'));
     }
     if (lower === undefined) return;
-    fs.lchownSync(fsPath(path), lower.uid, lower.gid);
-    for (const [name, value] of lower.xattrs) setXattr(path, name, Buffer.from(value, 'base64'));
-    fs.chmodSync(fsPath(path), lower.mode);
+    this.#attributes(path, lower);
     this.#times.set(path, [BigInt(lower.mtime), BigInt(lower.mtime)]);
+  }
+
+  #attributes(path: string, { uid, gid, mode, xattrs }: LowerAttributes, isSymlink = false): void {
+    fs.lchownSync(fsPath(path), uid, gid);
+    for (const [name, value] of xattrs) setXattr(path, name, Buffer.from(value, 'base64'));
+    if (!isSymlink) fs.chmodSync(fsPath(path), mode);
   }
 }
 

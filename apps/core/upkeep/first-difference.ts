@@ -1,6 +1,7 @@
-import { type FileXattrs, isWhiteout, namesIn, statOf, xattrsOf } from '../diff/layer-files.ts';
+import { type FileXattrs, namesIn, statOf, xattrsOf } from '../diff/layer-files.ts';
 import { linkTarget, sameData, sameXattrs } from '../diff/tree-changes.ts';
 import { displayPath } from '../unpack/byte-path.ts';
+import { isWhiteout } from '../unpack/directory-tree.ts';
 
 /** Overlayfs' notes that change what a tree shows. */
 const overlayNotes = ['opaque', 'redirect'] as const;
