@@ -1,6 +1,6 @@
 /**
- * How the serving shim is brought up: by its own `start`, or by berthd, which spares itself the detour by a `start`
- * process. Both sides of it live here, so that they can't drift apart.
+ * How the serving shim is brought up: by its own `start` as a process of its own, or for berthd by a template, as a fork
+ * of that. Both sides of it live here, so that they can't drift apart.
  */
 
 /**
@@ -17,8 +17,27 @@ export const leanEnvironment = {
   MIMALLOC_PURGE_DELAY: '0',
 } as const;
 
-/** The serving shim's end of the pipe on which it says that it is ready, or what went wrong. */
+/** The end of the pipe on which a shim that `start` runs says that it is ready, or what went wrong. */
 export const readinessFd = 3;
 
 /** What it says there once it listens; anything else is its complaint. */
 export const readyMessage = 'ready';
+
+/** What a template is asked for: a serving shim, which says its pid, a line end, and then what `readyMessage` tells of. */
+export interface ServeRequest {
+  /** Its program, and arguments with the action `serve`. */
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  /** Beside the template's own. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Makes room in the template's command line for that of its forks. Whoever lists processes doesn't see it. */
+export const templatePadding = ' '.repeat(1024);
+
+/** The template's end of the socket that requests come on, each with the descriptor to say the readiness on. */
+export const requestFd = 3;
+
+export function parseServeRequest(bytes: Buffer): ServeRequest {
+  return JSON.parse(bytes.toString('utf8')) as ServeRequest;
+}

@@ -2,7 +2,7 @@ import { BerthError } from '#common/errors.ts';
 
 /** How a daemon calls a shim: containerd's `core/runtime/v2/README.md`, "Commands" and "Flags". */
 export interface CommandLine {
-  readonly action: 'start' | 'delete' | 'serve' | 'version' | 'info';
+  readonly action: 'start' | 'delete' | 'serve' | 'template' | 'version' | 'info';
   readonly namespace: string;
   readonly id: string;
   /** The daemon's gRPC socket. */
@@ -40,6 +40,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   if (values.has('v') || values.has('version')) return { ...line, action: 'version' };
   if (values.has('info')) return { ...line, action: 'info' };
   const action = args[index];
+  if (action === 'template') return { ...line, action };
   if (action !== 'start' && action !== 'delete' && action !== 'serve') {
     throw new BerthError('invalid_argument', `the action must be start or delete, not ${JSON.stringify(action ?? '')}`);
   }

@@ -1,5 +1,6 @@
 import { BerthError } from '#common/errors.ts';
 import { writeText } from '#common/native/files.ts';
+import { getpid } from '#common/native/index.ts';
 import { timestampFromDate } from '#common/timestamp.ts';
 import { type Any, unpackJson } from '#common/typeurl.ts';
 import { Bundle } from './bundle.ts';
@@ -78,7 +79,7 @@ export class Container {
     let created = false;
     try {
       bundle.saveRuntime(runtime);
-      bundle.saveShimPid(process.pid);
+      bundle.saveShimPid(getpid());
       if (request.rootfs.length > 0) {
         bundle.makeRootfs();
         mountRootfs(request.rootfs, bundle.rootfs);

@@ -1,6 +1,7 @@
 import { messageOf } from '#common/errors.ts';
 import { nameOf } from '#common/native/files.ts';
 import { writeAll } from '#common/native/index.ts';
+import { readinessFd } from '#common/shim-serve.ts';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
 
 /** containerd-shim-berth-v1: one process per container, between a daemon and an OCI runtime. */
@@ -17,7 +18,9 @@ async function act(line: CommandLine): Promise<void> {
     case 'start':
       return (await import('./bootstrap.ts')).start(line);
     case 'serve':
-      return (await import('./serve.ts')).serve(line);
+      return void (await (await import('./serve.ts')).serve(line, readinessFd));
+    case 'template':
+      return (await import('./template.ts')).template();
     case 'delete':
       return (await import('./cleanup.ts')).cleanUp(line);
     case 'info':

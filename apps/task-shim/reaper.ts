@@ -18,10 +18,15 @@ export interface Exit {
 export class Reaper {
   readonly #listeners = new Map<number, (exit: Exit) => void>();
   readonly #unclaimed = new Map<number, Exit>();
+  readonly #onChild = (): void => this.#collect();
   #holds = 0;
 
   start(): void {
-    process.on('SIGCHLD', () => this.#collect());
+    process.on('SIGCHLD', this.#onChild);
+  }
+
+  stop(): void {
+    process.off('SIGCHLD', this.#onChild);
   }
 
   /** Calls `listener` once with the exit of `pid`, at once if it is already known. */

@@ -1,7 +1,7 @@
 import { BerthError, messageOf } from '#common/errors.ts';
 import { folderOf, isThere, readText, removeFile, writeKernelFile } from '#common/native/files.ts';
-import { close, prctlSubreaper, writeAll } from '#common/native/index.ts';
-import { readinessFd, readyMessage } from '#common/shim-serve.ts';
+import { close, getpid, prctlSubreaper, writeAll } from '#common/native/index.ts';
+import { readyMessage } from '#common/shim-serve.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { Bundle } from './bundle.ts';
 import type { CommandLine } from './command-line.ts';
@@ -16,19 +16,23 @@ import { isServed } from './socket-path.ts';
 /** How long undelivered events may hold up the end. */
 const lastEventsMs = 2000;
 
-/** The serving shim: everything is made here, in the order in which it must be there. */
-export async function serve(line: CommandLine): Promise<void> {
+/**
+ * The serving shim: everything is made here, in the order in which it must be there. Says on `readiness` that it listens,
+ * or what went wrong. Answers its log.
+ */
+export async function serve(line: CommandLine, readiness: number): Promise<ShimLog> {
   const log = new ShimLog(new Bundle(process.cwd()).log, { id: line.id, namespace: line.namespace }, line.debug);
   process.on('uncaughtException', (error) => log.warn('uncaught', error));
   process.on('unhandledRejection', (error) => log.warn('unhandled', error));
   try {
     await compose(line, log);
   } catch (error) {
-    writeAll(readinessFd, Buffer.from(messageOf(error)));
+    writeAll(readiness, Buffer.from(messageOf(error)));
     process.exit(1);
   }
-  writeAll(readinessFd, Buffer.from(readyMessage));
-  close(readinessFd);
+  writeAll(readiness, Buffer.from(readyMessage));
+  close(readiness);
+  return log;
 }
 
 async function compose(line: CommandLine, log: ShimLog): Promise<void> {
@@ -60,7 +64,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   const service = new TaskService(
     {
       namespace: line.namespace,
-      socketPath: () => `${folderOf(socket)}/pty-${process.pid}-${++terminals}`,
+      socketPath: () => `${folderOf(socket)}/pty-${getpid()}-${++terminals}`,
       reaper,
       publish: events.publish,
       log,
@@ -86,7 +90,7 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
   service.register(server);
   if (isServed(socket)) throw new BerthError('already_exists', `a shim for ${line.id} listens on ${socket}`);
   await server.listen(socket);
-  bundle.saveShimPid(process.pid);
+  bundle.saveShimPid(getpid());
   bundle.saveAddress(`unix://${socket}`);
   forgotten.changed();
 

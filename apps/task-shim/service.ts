@@ -1,5 +1,6 @@
 import { BerthError, messageOf } from '#common/errors.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
+import { getpid } from '#common/native/index.ts';
 import { timestampFromDate } from '#common/timestamp.ts';
 import type { TtrpcServer } from '#common/ttrpc/server.ts';
 import { taskMethods } from '#common/ttrpc/task-methods.ts';
@@ -187,7 +188,7 @@ export class TaskService {
       return {};
     },
 
-    Connect: ({ id }) => ({ shimPid: process.pid, taskPid: this.#containers.get(id)?.init.pid ?? 0 }),
+    Connect: ({ id }) => ({ shimPid: getpid(), taskPid: this.#containers.get(id)?.init.pid ?? 0 }),
 
     Shutdown: ({ now }) => {
       if (this.isEmpty) this.#life.shutdown({ now });

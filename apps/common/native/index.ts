@@ -18,6 +18,8 @@ export interface WaitStatus {
 export interface Native {
   /** Makes this process adopt orphaned descendants: PR_SET_CHILD_SUBREAPER. */
   prctlSubreaper(): void;
+  /** What `process.pid` keeps from its first use, and has wrong in a fork. */
+  getpid(): number;
   /** The signal this process gets when the thread that started it ends; 0 for none. */
   setPdeathsig(signal: number): void;
   setsid(): number;
@@ -35,6 +37,15 @@ export interface Native {
     fds: readonly number[],
     newSession: boolean,
   ): number;
+  /**
+   * Forks this process for every message on the SOCK_SEQPACKET socket that has a descriptor with it, and returns in the
+   * forks only: each in a session of its own, with an event loop's epoll and eventfds of its own, the descriptor and the
+   * message. The process itself waits in here, and ends when the socket does. What it has begun on its event loop goes on
+   * in every fork. A fork that can't be made leaves its complaint on the descriptor. EBUSY unless this is the only thread.
+   */
+  forkOnRequest(socket: number): { fd: number; request: Buffer };
+  /** What /proc/self/cmdline shows; at most as long as what the process was executed with, and zeros after it. */
+  setCommandLine(argv: readonly string[]): void;
   pidfdOpen(pid: number): number;
   pidfdSendSignal(pidfd: number, signal: number): void;
   /** The effective capabilities as a mask; bit numbers in CAP. */
@@ -155,6 +166,10 @@ export interface Native {
   unixAccept(fd: number): number | null;
   /** The descriptor sent over a unix socket (SCM_RIGHTS), or null when nothing has arrived. */
   recvFd(socket: number): number | null;
+  /** Two ends of a SOCK_SEQPACKET connection, close-on-exec. */
+  packetPair(): [number, number];
+  /** One message with a descriptor over a unix socket (SCM_RIGHTS). Never waits: EAGAIN. */
+  sendFd(socket: number, message: string, fd: number): void;
   /** One datagram to systemd's NOTIFY_SOCKET; a leading "@" names an abstract socket. */
   sdNotify(socketPath: string, message: string): void;
   /**
@@ -222,10 +237,13 @@ function load(): Native {
 export const native: Native = load();
 export const {
   prctlSubreaper,
+  getpid,
   setPdeathsig,
   setsid,
   waitpid,
   spawn,
+  forkOnRequest,
+  setCommandLine,
   pidfdOpen,
   pidfdSendSignal,
   getCapEffective,
@@ -276,6 +294,8 @@ export const {
   unixConnect,
   unixAccept,
   recvFd,
+  packetPair,
+  sendFd,
   sdNotify,
   consoleCopy,
   epollCreate,

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/loop.h>
@@ -201,6 +202,11 @@ static napi_value n_prctl_subreaper(napi_env env, napi_callback_info info) {
   return done(env, prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl", NULL);
 }
 
+static napi_value n_getpid(napi_env env, napi_callback_info info) {
+  (void)info;
+  return number(env, getpid());
+}
+
 static napi_value n_set_pdeathsig(napi_env env, napi_callback_info info) {
   ARGS(1);
   INT(signal_number, 0);
@@ -308,6 +314,152 @@ static napi_value n_spawn(napi_env env, napi_callback_info info) {
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   return err != 0 ? fail_with(env, err, "spawn", args[0]) : number(env, pid);
+}
+
+/*
+ * What a fork shares with its parent and must not: an epoll, as event loops have, with the eventfds in it. Each is
+ * replaced by a new one with the same entries, under the same number (proc_pid_fdinfo(5)). Answers 0 or an errno.
+ */
+static int renew_entry(int epoll, int fd, uint32_t events, uint64_t data) {
+  char path[64], kind[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(path, kind, sizeof kind - 1);
+  if (length < 0) return errno;
+  kind[length] = '\0';
+  if (strcmp(kind, "anon_inode:[eventfd]") != 0) return ENOTSUP;
+  int own = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (own < 0) return errno;
+  int err = dup3(own, fd, O_CLOEXEC) < 0 ? errno : 0;
+  close(own);
+  struct epoll_event event = {.events = events, .data.u64 = data};
+  if (err == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) err = errno;
+  return err;
+}
+
+static int renew_epoll(int fd) {
+  char path[64], line[256];
+  snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+  FILE *entries = fopen(path, "re");
+  if (entries == NULL) return errno;
+  int own = epoll_create1(EPOLL_CLOEXEC);
+  int err = own < 0 ? errno : 0;
+  while (err == 0 && fgets(line, sizeof line, entries) != NULL) {
+    int entry;
+    uint32_t events;
+    uint64_t data;
+    if (sscanf(line, "tfd: %d events: %" SCNx32 " data: %" SCNx64, &entry, &events, &data) == 3)
+      err = renew_entry(own, entry, events, data);
+  }
+  fclose(entries);
+  if (err == 0 && dup3(own, fd, O_CLOEXEC) < 0) err = errno;
+  if (own >= 0) close(own);
+  return err;
+}
+
+static int renew_epolls(void) {
+  DIR *folder = opendir("/proc/self/fd");
+  if (folder == NULL) return errno;
+  int err = 0;
+  for (struct dirent *entry = readdir(folder); err == 0 && entry != NULL; entry = readdir(folder)) {
+    char kind[64];
+    ssize_t length = readlinkat(dirfd(folder), entry->d_name, kind, sizeof kind - 1);
+    if (length < 0) continue;
+    kind[length] = '\0';
+    if (strcmp(kind, "anon_inode:[eventpoll]") == 0) err = renew_epoll(atoi(entry->d_name));
+  }
+  closedir(folder);
+  return err;
+}
+
+static int count_threads(void) {
+  DIR *folder = opendir("/proc/self/task");
+  if (folder == NULL) return -1;
+  int count = 0;
+  for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) count += entry->d_name[0] != '.';
+  closedir(folder);
+  return count;
+}
+
+#define REQUEST_MAX 65536
+
+/* One message with one descriptor; -1 for the descriptor where there is none. */
+static ssize_t receive_request(int socket_fd, char *bytes, int *fd) {
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec vector = {.iov_base = bytes, .iov_len = REQUEST_MAX};
+  struct msghdr message = {
+      .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+  ssize_t length;
+  do length = recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC);
+  while (length < 0 && errno == EINTR);
+  struct cmsghdr *header = length > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+  *fd = -1;
+  if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+    memcpy(fd, CMSG_DATA(header), sizeof *fd);
+  return length;
+}
+
+static napi_value forked(napi_env env, int socket_fd, int fd, const char *bytes, size_t length) {
+  signal(SIGCHLD, SIG_DFL);
+  close(socket_fd);
+  setsid();
+  int err = renew_epolls();
+  if (err != 0) {
+    dprintf(fd, "an event loop of its own: %s", strerrordesc_np(err));
+    _exit(1);
+  }
+  napi_value object, request;
+  napi_create_object(env, &object);
+  napi_create_buffer_copy(env, length, bytes, NULL, &request);
+  napi_set_named_property(env, object, "fd", number(env, fd));
+  napi_set_named_property(env, object, "request", request);
+  return object;
+}
+
+static napi_value n_fork_on_request(napi_env env, napi_callback_info info) {
+  static char bytes[REQUEST_MAX];
+  ARGS(1);
+  INT(socket_fd, 0);
+  if (count_threads() != 1) return fail_with(env, EBUSY, "fork", NULL);
+  signal(SIGCHLD, SIG_IGN); /* forks are nobody's zombies */
+  for (;;) {
+    int fd;
+    ssize_t length = receive_request(socket_fd, bytes, &fd);
+    if (length <= 0) _exit(0);
+    if (fd < 0) continue;
+    pid_t pid = fork();
+    if (pid == 0) return forked(env, socket_fd, fd, bytes, (size_t)length);
+    if (pid < 0) dprintf(fd, "fork: %s", strerrordesc_np(errno));
+    close(fd);
+  }
+}
+
+/*
+ * The command line that others see: where the arguments of the exec lie (proc_pid_stat(5), arg_start and arg_end), the
+ * rest being zeros. What doesn't fit is cut off.
+ */
+static napi_value n_set_command_line(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  __attribute__((cleanup(free_strings))) char **args = get_strings(env, argv[0]);
+  if (args == NULL) return NULL;
+  char text[2048];
+  int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (length < 0) return fail(env, "read", "/proc/self/stat");
+  text[length] = '\0';
+  const char *field = strrchr(text, ')'); /* the second */
+  for (int n = 2; field != NULL && n < 48; n++) field = strchr(field + 1, ' ');
+  unsigned long start, end;
+  if (field == NULL || sscanf(field, "%lu %lu", &start, &end) != 2 || start == 0)
+    return fail_with(env, ENOTSUP, "read", "/proc/self/stat");
+  char *next = (char *)start;
+  memset(next, 0, end - start);
+  for (char **arg = args; *arg != NULL && (unsigned long)next + strlen(*arg) < end; arg++)
+    next = stpcpy(next, *arg) + 1;
+  return undefined(env);
 }
 
 static napi_value n_pidfd_open(napi_env env, napi_callback_info info) {
@@ -1094,6 +1246,38 @@ static napi_value n_recv_fd(napi_env env, napi_callback_info info) {
   return number(env, fd);
 }
 
+static napi_value n_packet_pair(napi_env env, napi_callback_info info) {
+  (void)info;
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) return fail(env, "socketpair", NULL);
+  napi_value array;
+  napi_create_array_with_length(env, 2, &array);
+  napi_set_element(env, array, 0, number(env, fds[0]));
+  napi_set_element(env, array, 1, number(env, fds[1]));
+  return array;
+}
+
+static napi_value n_send_fd(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(socket_fd, 0);
+  STRING(text, 1);
+  INT(fd, 2);
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int))];
+  } control = {0};
+  struct iovec vector = {.iov_base = text, .iov_len = strlen(text)};
+  struct msghdr message = {
+      .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  *header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+  memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  ssize_t rc;
+  do rc = sendmsg(socket_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (rc < 0 && errno == EINTR);
+  return done(env, (int)rc, "sendmsg", NULL);
+}
+
 static napi_value n_sd_notify(napi_env env, napi_callback_info info) {
   ARGS(2);
   STRING(path, 0);
@@ -1395,10 +1579,13 @@ static const struct {
   napi_callback call;
 } functions[] = {
     {"prctlSubreaper", n_prctl_subreaper},
+    {"getpid", n_getpid},
     {"setPdeathsig", n_set_pdeathsig},
     {"setsid", n_setsid},
     {"waitpid", n_waitpid},
     {"spawn", n_spawn},
+    {"forkOnRequest", n_fork_on_request},
+    {"setCommandLine", n_set_command_line},
     {"pidfdOpen", n_pidfd_open},
     {"pidfdSendSignal", n_pidfd_send_signal},
     {"getCapEffective", n_cap_effective},
@@ -1449,6 +1636,8 @@ static const struct {
     {"unixConnect", n_unix_connect},
     {"unixAccept", n_unix_accept},
     {"recvFd", n_recv_fd},
+    {"packetPair", n_packet_pair},
+    {"sendFd", n_send_fd},
     {"sdNotify", n_sd_notify},
     {"consoleCopy", n_console_copy},
     {"epollCreate", n_epoll_create},

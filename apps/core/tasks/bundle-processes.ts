@@ -18,9 +18,10 @@ export async function processesBelow(tasksDir: string): Promise<BundleProcess[]>
       try {
         const cwd = await readlink(`/proc/${pid}/cwd`);
         if (!cwd.startsWith(`${tasksDir}/`)) return undefined;
-        const argv = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0').slice(0, -1);
+        // A shim that was forked has zeros behind its arguments.
+        const line = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).replace(/\0+$/, '');
         // A zombie has no command line and does nothing more.
-        return argv.length === 0 ? undefined : { pid: Number(pid), cwd, argv };
+        return line === '' ? undefined : { pid: Number(pid), cwd, argv: line.split('\0') };
       } catch {
         // It ended while we looked, or is a kernel thread.
         return undefined;

@@ -11,9 +11,9 @@ import { decode, encode } from '#common/wire/codec.ts';
 import { type Bootstrap, parseBootstrap, TASK_API_VERSION } from './bootstrap.ts';
 import type { Bundle } from './bundle.ts';
 import { type Exit, KILLED } from './exit.ts';
-import { serveShim } from './serve-shim.ts';
 import { Shim } from './shim.ts';
 import { shimSocketPath } from './shim-socket.ts';
+import { ShimTemplate } from './shim-template.ts';
 
 /** What every call of a shim's command line has in common. */
 export interface ShimSurroundings {
@@ -25,6 +25,8 @@ export interface ShimSurroundings {
   readonly socketDir: string;
   /** The native addon of our own shim's installation. */
   readonly addon: string;
+  /** Folder for the template of our own shim. */
+  readonly templateDir: string;
   readonly debug: boolean;
   readonly log: Logger;
 }
@@ -47,11 +49,13 @@ export function isOwnShim(binary: string): boolean {
 }
 
 /** `SHIM … start`, `SHIM … delete` and `SHIM -info`. */
-export class ShimCommand {
+export class ShimCommand implements Disposable {
   readonly #around: ShimSurroundings;
   readonly #children = new Children();
   /** Shims that were found to want BootstrapParams on stdin. */
   readonly #wantParams = new Set<string>();
+  /** Of our own shim, by path; each is made when the first shim is wanted. */
+  readonly #templates = new Map<string, ShimTemplate>();
 
   constructor(surroundings: ShimSurroundings) {
     this.#around = surroundings;
@@ -123,11 +127,28 @@ export class ShimCommand {
     const socket = shimSocketPath(socketDir, address, bundle.namespace, group);
     const bootstrap: Bootstrap = { version: TASK_API_VERSION, address: `unix://${socket}`, protocol: 'ttrpc' };
     if (group !== bundle.id && (await isServed(bootstrap))) return bootstrap;
-    const env = this.#environment(bundle, binary);
-    const argv = [binary, ...this.#flags(bundle), '-socket', socket, 'serve'];
+    const request = {
+      argv: [binary, ...this.#flags(bundle), '-socket', socket, 'serve'],
+      cwd: bundle.path,
+      env: { NAMESPACE: bundle.namespace },
+    };
     const cgroup = shimCgroupOf(options);
-    await serveShim(this.#children, { argv, cwd: bundle.path, env, cgroup, timeoutMs: START_TIMEOUT_MS, signal });
+    await this.#template(binary).serve({ request, cgroup, timeoutMs: START_TIMEOUT_MS, signal });
     return bootstrap;
+  }
+
+  #template(binary: string): ShimTemplate {
+    const known = this.#templates.get(binary);
+    if (known?.isCurrent) return known;
+    known?.[Symbol.dispose]();
+    const folder = join(this.#around.templateDir, String(this.#templates.size));
+    const template = new ShimTemplate(this.#children, { binary, env: this.#environment(binary), folder });
+    this.#templates.set(binary, template);
+    return template;
+  }
+
+  [Symbol.dispose](): void {
+    for (const template of this.#templates.values()) template[Symbol.dispose]();
   }
 
   async #run(
@@ -143,7 +164,7 @@ export class ShimCommand {
     argv.push(action);
     const result = await this.#outcome(argv, {
       cwd: bundle.path,
-      env: this.#environment(bundle, binary),
+      env: { ...this.#environment(binary), NAMESPACE: bundle.namespace },
       input: stdin,
       timeoutMs,
       signal,
@@ -168,11 +189,10 @@ export class ShimCommand {
     return this.#around.debug ? [...flags, '-debug'] : flags;
   }
 
-  #environment(bundle: Bundle, binary: string): Record<string, string> {
+  #environment(binary: string): Record<string, string> {
     return {
       ...inherited(),
       ...addonFor(binary, this.#around.addon),
-      NAMESPACE: bundle.namespace,
       GRPC_ADDRESS: this.#around.address,
       TTRPC_ADDRESS: this.#around.ttrpcAddress,
       MAX_SHIM_VERSION: String(TASK_API_VERSION),

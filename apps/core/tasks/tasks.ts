@@ -65,7 +65,8 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   ]);
   const addon = join(dirname(options.shimBinary), 'berth-native.node');
   const debug = log.isLevelEnabled('debug');
-  const command = new ShimCommand({ address, ttrpcAddress, socketDir, addon, debug, log });
+  const templateDir = join(stateDir, 'shim-template');
+  const command = new ShimCommand({ address, ttrpcAddress, socketDir, addon, templateDir, debug, log });
   const reaper = new ShimReaper({ command, address, socketDir, log });
   const runtimes = new RuntimeNames(options);
   const runcRoot = join(stateDir, 'runc');
@@ -87,6 +88,7 @@ export async function openTasks(options: TasksOptions): Promise<Tasks> {
   });
 
   await using opened = new AsyncDisposableStack();
+  opened.use(command);
   opened.defer(() => sandboxes.close());
   opened.defer(() => manager.close());
   containers.onUpdate((namespace, container) => manager.containerUpdated(namespace, container));

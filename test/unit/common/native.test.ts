@@ -247,6 +247,27 @@ describe('sockets and waiting', () => {
     );
   });
 
+  it('a packet takes a descriptor along, and fails once nobody has the other end', () => {
+    const [one, other] = native.packetPair();
+    const [read, write] = native.pipe(0);
+    native.sendFd(one, 'take this', write);
+    native.close(write);
+    const taken = native.recvFd(other) ?? -1;
+    native.writeAll(taken, Buffer.from('through it'));
+    native.close(taken);
+    expect(native.readAll(read).toString()).toBe('through it');
+    native.close(other);
+    expect(() => native.sendFd(one, 'x', read)).toThrow(expect.objectContaining({ code: 'EPIPE' }));
+    expect(() => native.sendFd(one, 'x', -1)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+    for (const fd of [one, read]) native.close(fd);
+  });
+
+  it('a process with other threads is not forked', () => {
+    const [one, other] = native.packetPair();
+    expect(() => native.forkOnRequest(other)).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+    for (const fd of [one, other]) native.close(fd);
+  });
+
   it('epoll fills pairs of descriptor and events', () => {
     const epoll = native.epollCreate();
     const event = native.eventfd();

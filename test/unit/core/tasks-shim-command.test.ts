@@ -15,6 +15,7 @@ describe("a shim's command line", () => {
     ttrpcAddress: '/run/d.sock.ttrpc',
     socketDir: join(dir, 's'),
     addon: join(dir, 'berth-native.node'),
+    templateDir: join(dir, 'template'),
     debug: true,
     log: silentLogger(),
   });
