@@ -5,6 +5,7 @@ import { loadConfig } from '#common/config/load.ts';
 import { duration, type Infer, integer, number, oneOf, string, table } from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
+import { type MetricsAddress, metricsAddress } from '#common/metrics/metrics-address.ts';
 import { defaultPaths } from '#common/paths.ts';
 import { defaultSchedule, type Schedule } from './gc/scheduler.ts';
 import { type StartCheck, startChecks } from './metadata/open-metadata.ts';
@@ -23,6 +24,8 @@ export interface CoreConfig {
   /** The gRPC socket; shims' events come in on the same path with `.ttrpc` behind it. */
   readonly address: string;
   readonly logLevel: LogLevel;
+  /** Where Prometheus' metrics are served, if anywhere. */
+  readonly metricsAddress: MetricsAddress | undefined;
   /** The cgroup that the daemon moves itself to; '' for where it was started. */
   readonly cgroup: string;
   /** Executable of our own shim. */
@@ -65,6 +68,7 @@ const schema = table({
   state: string(defaultPaths.coreState),
   log: table({ level: oneOf(logLevels, 'info') }),
   grpc: table({ address: string('') }),
+  metrics: table({ address: string('') }),
   cgroup: table({ path: string('') }),
   shim: table({
     path: string(''),
@@ -134,6 +138,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     state,
     address: absolute('address', flags.address ?? (file.grpc.address || join(state, 'berthd.sock'))),
     logLevel: level ?? file.log.level,
+    metricsAddress: metricsAddress(file.metrics.address),
     cgroup: file.cgroup.path === '' ? '' : absolute('cgroup.path', file.cgroup.path),
     shimBinary: absolute('shim.path', file.shim.path || besideInstall),
     shimPer: file.shim.per,

@@ -6,6 +6,7 @@ import { healthService } from '#common/grpc/health.ts';
 import { GrpcServer } from '#common/grpc/server.ts';
 import { imageDropService } from '#common/image-drop.ts';
 import type { Logger } from '#common/log.ts';
+import { serveMetrics } from '#common/metrics/serve-metrics.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
 import { returnSpareMemory } from '#common/spare-memory.ts';
 import { version } from '#common/version.ts';
@@ -24,6 +25,7 @@ import { introspectionService } from './introspection/service.ts';
 import { leasesService } from './leases/service.ts';
 import { Backups } from './metadata/backups.ts';
 import { openMetadata } from './metadata/open-metadata.ts';
+import { coreMetrics } from './metrics.ts';
 import { MountManager } from './mounts/mount-manager.ts';
 import { isNeeded } from './mounts/needed.ts';
 import { mountsService } from './mounts/service.ts';
@@ -122,6 +124,11 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
 
   const drop = started.use(openDrop(config.drop, stores, transfers, log));
 
+  started.use(
+    await serveMetrics(config.metricsAddress, 'berthd', log, (registry) => {
+      coreMetrics(registry, { db, tasks: tasks.manager, transfers: transfers.metrics });
+    }),
+  );
   const server = new GrpcServer();
   server.add(healthService(log, { [imageDropService]: drop }));
   for (const service of services(stores, mounts, tasks, transfers, events, root, log)) server.add(service);

@@ -5,6 +5,7 @@ import { loadConfig } from '#common/config/load.ts';
 import * as schema from '#common/config/schema.ts';
 import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
+import { metricsAddress } from '#common/metrics/metrics-address.ts';
 import { defaultPaths } from '#common/paths.ts';
 import { ipPreferences } from './cni/result.ts';
 import { DEFAULT_MAX_LINE } from './logs/cri-lines.ts';
@@ -66,6 +67,8 @@ const file = schema.table({
     /** Directories with specifications; a later one counts more. */
     specDirs: schema.strings(defaultPaths.cdiSpecDirs),
   }),
+  /** Where Prometheus' metrics are served; empty: nowhere. */
+  metrics: schema.table({ address: schema.string('') }),
   nri: schema.table({
     enable: schema.boolean(false),
     socketPath: schema.string(defaultPaths.nriSocket),
@@ -111,6 +114,7 @@ export async function readConfig(args: readonly string[]): Promise<CriConfig> {
   for (const [name, { cniConfDir }] of Object.entries(read.runtimes)) {
     if (cniConfDir !== '') absolute(`runtimes.${name}.cni_conf_dir`, cniConfDir);
   }
+  metricsAddress(read.metrics.address);
   const level = flags['log-level'] ?? read.log.level;
   if (!isLogLevel(level)) throw new BerthError('invalid_argument', `--log-level: one of ${logLevels.join(', ')}`);
   return {

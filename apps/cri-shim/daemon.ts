@@ -5,6 +5,8 @@ import { healthService } from '#common/grpc/health.ts';
 import { GrpcServer } from '#common/grpc/server.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
+import { metricsAddress } from '#common/metrics/metrics-address.ts';
+import { serveMetrics } from '#common/metrics/serve-metrics.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
 import { returnSpareMemory } from '#common/spare-memory.ts';
 import { version } from '#common/version.ts';
@@ -15,6 +17,7 @@ import { PluginRunner } from './cni/plugin.ts';
 import { ResultCache } from './cni/result-cache.ts';
 import type { CriConfig } from './config.ts';
 import { Core, coreNamespace } from './core-client/core.ts';
+import { criMetrics } from './daemon-metrics.ts';
 import { TaskExecutor } from './exec/task-executor.ts';
 import { ImageVolumes } from './image-volumes.ts';
 import { CoreImageService } from './images/core-image-service.ts';
@@ -86,6 +89,11 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   await nri.start();
   await rt.streaming.listen();
   started.defer(() => rt.streaming.close());
+  started.use(
+    await serveMetrics(metricsAddress(config.metrics.address), 'berth-cri', log, (registry) =>
+      criMetrics(registry, rt),
+    ),
+  );
   const server = new GrpcServer();
   server.add(healthService(log)).add(runtimeService(rt)).add(imageService(rt.images, log));
   await server.listen(address, { mode: 0o600 });

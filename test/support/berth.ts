@@ -24,16 +24,21 @@ export interface BerthOptions {
   readonly network: number;
   /** Further keys of cri.toml. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Keys of berthd.toml. */
+  readonly coreSettings?: Readonly<Record<string, unknown>>;
   readonly logLevel?: string;
 }
 
 const main = new URL('../../apps/cri-shim/main.ts', import.meta.url).pathname;
 
 /** Starts berthd and berth-cri below `dir`, with a pod network of their own. */
-export async function startBerth({ dir, network: number, settings, logLevel = 'debug' }: BerthOptions): Promise<Berth> {
+export async function startBerth(options: BerthOptions): Promise<Berth> {
+  const { dir, network: number, settings, coreSettings, logLevel = 'debug' } = options;
   mkdirSync(dir, { recursive: true });
   const network = bridgeNetwork(dir, number);
-  const berthd = await startBerthd({ dir, logLevel });
+  const coreConfig = join(dir, 'berthd.toml');
+  if (coreSettings !== undefined) writeFileSync(coreConfig, stringify(coreSettings));
+  const berthd = await startBerthd({ dir, logLevel, ...(coreSettings && { config: coreConfig }) });
   const criSocket = join(dir, 'cri.sock');
   const config = join(dir, 'cri.toml');
   const text = stringify({

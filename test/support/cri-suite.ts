@@ -18,6 +18,8 @@ import { waitFor } from './wait-for.ts';
 /** The busybox image of every suite. */
 export const busybox = 'docker.io/library/busybox:test';
 
+type Settings = (dir: string) => Readonly<Record<string, unknown>>;
+
 /** Calls wait for a daemon's return. */
 export const patient = { waitForReady: true, timeoutMs: 60_000 } as const;
 
@@ -145,13 +147,20 @@ export class CriSuite {
  * fails shows the end of both logs.
  *
  * @param settings further keys of cri.toml
+ * @param coreSettings keys of berthd.toml
  */
-export function useCri(settings: (dir: string) => Readonly<Record<string, unknown>> = () => ({})): CriSuite {
+export function useCri(settings: Settings = () => ({}), coreSettings: Settings = () => ({})): CriSuite {
   const suite = new CriSuite();
   beforeAll(async () => {
     suite.dir = scratchDir();
     suite.cgroup = suite.dir.slice(suite.dir.lastIndexOf('/') + 1).toLowerCase();
-    suite.berth = await startBerth({ dir: suite.dir, network: freeNetwork(), settings: settings(suite.dir) });
+    const { dir } = suite;
+    suite.berth = await startBerth({
+      dir,
+      network: freeNetwork(),
+      settings: settings(dir),
+      coreSettings: coreSettings(dir),
+    });
     suite.cri = suite.berth.clients();
     using core = suite.berth.berthd.clients('k8s.io');
     await importImage(core, busyboxImage(), busybox);

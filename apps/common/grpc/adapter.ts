@@ -5,6 +5,7 @@ import { statusOfCode } from '../grpc-status.ts';
 import type { Logger } from '../log.ts';
 import { logCall } from './call-log.ts';
 import { type CallContext, type CallStatus, ServerCallContext } from './context.ts';
+import { type EndedCall, endedCalls } from './ended-calls.ts';
 import { type HandlerTypes, type KindOf, type MethodName, type MethodsOf, methodName } from './method-types.ts';
 
 /**
@@ -73,21 +74,23 @@ function unary(handler: AnyHandler, log: Logger): grpc.handleUnaryCall<unknown, 
     }
     if (failure === undefined) callback(null, response);
     else callback(statusOf(failure));
+    ended('unary', ctx, startedAt, failure);
     logCall(ctx, startedAt, call.request, response, failure);
   };
 }
 
 function serverStream(handler: AnyHandler, log: Logger): grpc.handleServerStreamingCall<unknown, unknown> {
-  return (call) => respond(call, call.request, call.request, handler, log);
+  return (call) => respond('server_stream', call, call.request, call.request, handler, log);
 }
 
 function bidi(handler: AnyHandler, log: Logger): grpc.handleBidiStreamingCall<unknown, unknown> {
-  return (call) => respond(call, undefined, call.iterator({ destroyOnReturn: false }), handler, log);
+  return (call) => respond('bidi_stream', call, undefined, call.iterator({ destroyOnReturn: false }), handler, log);
 }
 
 type WritableCall = grpc.ServerWritableStream<unknown, unknown> | grpc.ServerDuplexStream<unknown, unknown>;
 
 async function respond(
+  type: EndedCall['type'],
   call: WritableCall,
   logged: unknown,
   input: unknown,
@@ -105,7 +108,18 @@ async function respond(
   }
   if (failure === undefined) call.end();
   else if (!ctx.cancelled) call.emit('error', statusOf(failure));
+  ended(type, ctx, startedAt, failure);
   logCall(ctx, startedAt, logged, undefined, failure);
+}
+
+function ended(
+  type: EndedCall['type'],
+  { method }: CallContext,
+  startedAt: number,
+  failure: BerthError | undefined,
+): void {
+  if (!endedCalls.isWanted) return;
+  endedCalls.tell({ method, type, code: failure?.code, seconds: (performance.now() - startedAt) / 1000 });
 }
 
 /** Writes each item, waiting while the client doesn't read; gives up, and tells the source, when the call is over. */

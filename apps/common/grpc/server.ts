@@ -1,4 +1,3 @@
-import { lstat, unlink } from 'node:fs/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { BerthError } from '../errors.ts';
 import type { Service } from './adapter.ts';
@@ -13,7 +12,7 @@ export class GrpcServer {
     // Local clients may hold idle connections and ping as they like.
     'grpc.keepalive_permit_without_calls': 1,
   });
-  #socket: { path: string; inode: number } | undefined;
+  #socket: AsyncDisposable | undefined;
 
   constructor() {
     allowManyResets(this.#server);
@@ -29,13 +28,13 @@ export class GrpcServer {
    * @throws BerthError `already_exists` when a live process serves the socket, or by errno
    */
   async listen(path: string, options: { readonly mode?: number } = {}): Promise<void> {
-    await bindSocket(path, options.mode ?? 0o600, (temporary) => this.#bind(temporary));
-    this.#socket = { path, inode: (await lstat(path)).ino };
+    this.#socket = await bindSocket(path, options.mode ?? 0o600, (temporary) => this.#bind(temporary));
   }
 
   /** Takes no new calls, waits up to `graceMs` for running ones, then cuts them off. Removes the socket. */
   async close(graceMs: number): Promise<void> {
-    await this.#removeSocket();
+    await this.#socket?.[Symbol.asyncDispose]();
+    this.#socket = undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(() => {
       this.#server.forceShutdown();
@@ -53,15 +52,6 @@ export class GrpcServer {
         error === null ? resolve() : reject(error),
       );
     });
-  }
-
-  /** Only our own: a successor may listen on the same path already. */
-  async #removeSocket(): Promise<void> {
-    const socket = this.#socket;
-    if (socket === undefined) return;
-    this.#socket = undefined;
-    const found = await lstat(socket.path).catch(() => undefined);
-    if (found?.ino === socket.inode) await unlink(socket.path).catch(() => undefined);
   }
 }
 

@@ -9,10 +9,15 @@ import { maxSocketPath } from '../paths.ts';
 /**
  * Puts a listening unix socket at `path` in one step: `bind` binds it in a private directory beside, then it gets its
  * mode and is renamed into place. So nobody connects before it listens or while its mode is still wide.
- * A socket left behind by a dead process is replaced; one that a live process serves is refused.
+ * A socket left behind by a dead process is replaced; one that a live process serves is refused. Disposing the answer
+ * removes it.
  * @throws BerthError `already_exists` (a live server), `invalid_argument` (path too long), or by errno
  */
-export async function bindSocket(path: string, mode: number, bind: (path: string) => Promise<void>): Promise<void> {
+export async function bindSocket(
+  path: string,
+  mode: number,
+  bind: (path: string) => Promise<void>,
+): Promise<AsyncDisposable> {
   try {
     makeDirectories(dirname(path), 0o711);
     await removeStale(path);
@@ -24,6 +29,8 @@ export async function bindSocket(path: string, mode: number, bind: (path: string
       await bind(temporary);
       await chmod(temporary, mode);
       await rename(temporary, path);
+      const { ino } = await lstat(path);
+      return { [Symbol.asyncDispose]: () => removeOwn(path, ino) };
     } finally {
       await unlink(temporary).catch(() => undefined);
       await rmdir(directory).catch(() => undefined);
@@ -31,6 +38,12 @@ export async function bindSocket(path: string, mode: number, bind: (path: string
   } catch (error) {
     throw BerthError.from(error, `listen on ${path}`);
   }
+}
+
+/** Only our own: a successor may listen on the same path already. */
+async function removeOwn(path: string, inode: number): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.ino === inode) await unlink(path).catch(() => undefined);
 }
 
 /** Whether a process accepts connections on a unix socket. */

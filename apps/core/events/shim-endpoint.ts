@@ -1,5 +1,4 @@
-import { rm } from 'node:fs/promises';
-import { bindSocket, isLive } from '#common/grpc/socket.ts';
+import { bindSocket } from '#common/grpc/socket.ts';
 import type { Logger } from '#common/log.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { handleTyped } from '#common/ttrpc/typed.ts';
@@ -44,11 +43,11 @@ export async function serveShimEndpoint(options: ShimEndpointOptions): Promise<S
       return {};
     },
   );
-  await bindSocket(options.socketPath, 0o600, (path) => server.listen(path));
+  const socket = await bindSocket(options.socketPath, 0o600, (path) => server.listen(path));
   return {
     async close() {
       await server.close();
-      if (!(await isLive(options.socketPath))) await rm(options.socketPath, { force: true });
+      await socket[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { News } from '#common/news.ts';
 import type { EventPublisher } from '../events/events.ts';
 import type { Database } from '../metadata/database.ts';
 import { type Collectible, ResourceGraph } from './resource-graph.ts';
@@ -17,6 +18,9 @@ export interface Collected {
   /** When the next thing expires by itself, in milliseconds since the epoch. */
   readonly nextExpiry: number | undefined;
 }
+
+/** Told at the end of each collection. */
+export const collections = new News<Collected>('berth.gc.collection');
 
 export interface CollectorParts {
   readonly db: Database;
@@ -75,7 +79,9 @@ export class Collector {
     if (counts.snapshots > 0 || this.#firstTime) await snapshotters.cleanup();
     this.#firstTime = false;
     for (const work of this.#followers) await work();
-    return { ...counts, bytes, pauseMs, nextExpiry };
+    const collected = { ...counts, bytes, pauseMs, nextExpiry };
+    collections.tell(collected);
+    return collected;
   }
 
   #sweepRows() {

@@ -55,6 +55,21 @@ export class TaskManager {
     return [...this.#tasks.values()].filter((task) => task.namespace === namespace);
   }
 
+  countByNamespace(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const { namespace } of this.#tasks.values()) counts.set(namespace, (counts.get(namespace) ?? 0) + 1);
+    return counts;
+  }
+
+  /** How many shims have tasks: several may share one. */
+  get shimCount(): number {
+    const groups = new Set<string>();
+    for (const task of this.#tasks.values()) {
+      if (task.shim !== undefined) groups.add(key(task.namespace, task.group));
+    }
+    return groups.size;
+  }
+
   /**
    * Starts a shim and has it create the container's init process, which waits to be started. Nothing is left on failure.
    * @throws not_found for the container; already_exists; what the shim says.

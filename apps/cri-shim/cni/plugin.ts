@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Children } from '#common/child/children.ts';
 import { type RunResult, runProgram } from '#common/child/run-program.ts';
 import { BerthError, type Code } from '#common/errors.ts';
+import { News } from '#common/news.ts';
 
 export type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
 
@@ -21,6 +22,16 @@ export interface PluginRun {
   /** The network configuration on the plugin's standard input. */
   readonly input: string;
 }
+
+/** One run that has ended. */
+export interface EndedRun {
+  readonly command: CniCommand;
+  readonly plugin: string;
+  readonly failed: boolean;
+  readonly seconds: number;
+}
+
+export const pluginRuns = new News<EndedRun>('berth.cni.plugin');
 
 /** Results stay far below it; a runaway plugin doesn't fill our memory. */
 const maxOutput = 4 << 20;
@@ -64,6 +75,19 @@ export class PluginRunner {
    * deadline_exceeded when it had to be killed; internal for its other failures, with its message.
    */
   async run(run: PluginRun): Promise<unknown> {
+    const startedAt = performance.now();
+    let failed = true;
+    try {
+      const result = await this.#run(run);
+      failed = false;
+      return result;
+    } finally {
+      const { command, type: plugin } = run;
+      pluginRuns.tell({ command, plugin, failed, seconds: (performance.now() - startedAt) / 1000 });
+    }
+  }
+
+  async #run(run: PluginRun): Promise<unknown> {
     const path = await this.find(run.type);
     const what = `CNI plugin "${run.type}" ${run.command}${run.pod === undefined ? '' : ` for ${run.pod.containerId}`}`;
     const result = await this.#execute(path, run).catch((error: unknown) => {

@@ -8,6 +8,7 @@ import { closeFifos, openFifos } from './fifos.ts';
 import type { Followers } from './followers.ts';
 import { Journal } from './journal.ts';
 import type { LogClock } from './log-clock.ts';
+import type { LogCounts } from './log-counts.ts';
 import { LogFile } from './log-file.ts';
 import type { LogSource } from './log-manager.ts';
 import { type LogProgress, LogRecord } from './log-record.ts';
@@ -21,6 +22,7 @@ export interface LogTools {
   readonly input: Buffer;
   readonly output: Buffer;
   readonly followers: Followers;
+  readonly counts: LogCounts;
 }
 
 interface LogStream extends OutputStream {
@@ -32,6 +34,7 @@ interface Unwritten {
   bytes: Buffer;
   readonly journal: Journal;
   readonly consumed: number;
+  readonly entries: number;
 }
 
 /** Bytes taken out of a FIFO in one go, so that containers take turns. */
@@ -224,11 +227,11 @@ export class ContainerLog implements Output {
       const length = stream.journal.read(input);
       const last = length === stream.journal.unread;
       const header = `${clock.now()} ${stream.name} `;
-      const { text, consumed } = formatLines(input.subarray(0, length), header, maxLine, rest && last);
+      const { text, consumed, entries } = formatLines(input.subarray(0, length), header, maxLine, rest && last);
       if (consumed === 0) return;
       const bytes =
         text.length > output.length ? Buffer.from(text, 'latin1') : output.subarray(0, output.write(text, 'latin1'));
-      this.#write({ bytes, journal: stream.journal, consumed });
+      this.#write({ bytes, journal: stream.journal, consumed, entries });
       more = !last;
     }
   }
@@ -245,6 +248,7 @@ export class ContainerLog implements Output {
     }
     this.#unwritten = undefined;
     entries.journal.consume(entries.consumed);
+    this.#tools.counts.add(entries.consumed, entries.entries);
     this.#save(file);
     if (entries.journal.release()) this.#save(file);
   }

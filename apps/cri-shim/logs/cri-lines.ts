@@ -17,6 +17,8 @@ export interface FormattedLines {
   readonly text: string;
   /** Bytes of the input that the entries stand for. */
   readonly consumed: number;
+  /** How many entries there are. */
+  readonly entries: number;
 }
 
 /**
@@ -28,8 +30,18 @@ export interface FormattedLines {
  * Where lines are cut depends on their content only, never on how it is spread over calls.
  */
 export function formatLines(input: Buffer, header: string, maxLine: number, rest: boolean): FormattedLines {
+  const full = `${header}F `;
   let text = '';
+  let entries = 0;
   let lines = 0;
+  const addLines = (end: number): void => {
+    if (lines === end) return;
+    const content = wholeLines(input, lines, end);
+    const formatted = `${full}${content.slice(0, -1).replaceAll('\n', `\n${full}`)}\n`;
+    text += formatted;
+    // Each entry has made it longer by as much: counting needs no loop over the lines.
+    entries += (formatted.length - content.length) / full.length;
+  };
   let at = 0;
   for (;;) {
     const end = nextBreak(input, at, maxLine);
@@ -40,11 +52,14 @@ export function formatLines(input: Buffer, header: string, maxLine: number, rest
     const left = input.length - at;
     const part = left > maxLine + 1 ? maxLine : rest ? Math.min(left, maxLine) : 0;
     if (part === 0) break;
-    text += `${fullEntries(input, lines, at, header)}${header}P ${input.toString('latin1', at, at + part)}\n`;
+    addLines(at);
+    text += `${header}P ${input.toString('latin1', at, at + part)}\n`;
+    entries++;
     at += part;
     lines = at;
   }
-  return { text: text + fullEntries(input, lines, at, header), consumed: at };
+  addLines(at);
+  return { text, consumed: at, entries };
 }
 
 /** The end of the furthest line such that every line from `at` to it fits, or `at` when the next one doesn't. */
@@ -55,13 +70,10 @@ function nextBreak(input: Buffer, at: number, maxLine: number): number {
   return input[beyond] === RETURN && input[beyond + 1] === NEWLINE ? beyond + 2 : at;
 }
 
-/** Entries for the lines in [start, end), which ends with a newline or is empty. */
-function fullEntries(input: Buffer, start: number, end: number, header: string): string {
-  if (start === end) return '';
-  let lines = input.toString('latin1', start, end);
-  if (lines.includes('\r')) lines = lines.replaceAll('\r\n', '\n');
-  const full = `${header}F `;
-  return `${full}${lines.slice(0, -1).replaceAll('\n', `\n${full}`)}\n`;
+/** The lines in [start, end), without carriage returns at their ends. */
+function wholeLines(input: Buffer, start: number, end: number): string {
+  const lines = input.toString('latin1', start, end);
+  return lines.includes('\r') ? lines.replaceAll('\r\n', '\n') : lines;
 }
 
 /** One entry, taken apart. */

@@ -29,6 +29,9 @@ export interface FollowedOutput extends Disposable {
  * order, whatever moment this process is killed at, as long as someone else (the shim) keeps the FIFOs alive.
  */
 export interface LogManager {
+  /** Since the start. */
+  readonly written: { readonly bytes: number; readonly entries: number };
+
   /**
    * Opens the FIFOs for reading and the log file for appending. Called before the task is created, and again for each
    * live container after a restart: then the log goes on exactly where it stopped.

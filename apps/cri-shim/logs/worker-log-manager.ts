@@ -5,6 +5,7 @@ import { BerthError } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import { close, eventfd, eventfdSignal, O, pipe } from '#common/native/index.ts';
 import { DEFAULT_MAX_LINE, type StreamName } from './cri-lines.ts';
+import { LogCounts } from './log-counts.ts';
 import type { FollowedOutput, LogManager, LogSource } from './log-manager.ts';
 import type { Command, WorkerMessage, WorkerSettings } from './worker-messages.ts';
 
@@ -32,6 +33,7 @@ interface Pending {
 export class WorkerLogManager implements LogManager {
   readonly #log: Logger;
   readonly #settings: WorkerSettings;
+  readonly written = new LogCounts();
   readonly #sources = new Map<string, LogSource>();
   readonly #pending = new Map<number, Pending>();
   /** Those who follow an output. The worker uses the write ends. */
@@ -51,6 +53,7 @@ export class WorkerLogManager implements LogManager {
       maxLine: options.maxLine ?? DEFAULT_MAX_LINE,
       followerPatienceMs: options.followerPatienceMs ?? FOLLOWER_PATIENCE_MS,
       wake: eventfd(),
+      counts: this.written.shared,
       stop: new Int32Array(new SharedArrayBuffer(4)),
     };
     [this.#worker, this.#port] = this.#start();

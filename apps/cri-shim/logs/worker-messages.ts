@@ -10,6 +10,8 @@ export interface WorkerSettings {
   readonly followerPatienceMs: number;
   /** eventfd; signalled after a command was posted. */
   readonly wake: number;
+  /** See LogCounts. */
+  readonly counts: Float64Array;
   /** One number, not 0 when the worker has to close everything and return. */
   readonly stop: Int32Array;
 }

@@ -7,6 +7,7 @@ import type { StreamName } from './cri-lines.ts';
 import { DiscardedOutput } from './discarded-output.ts';
 import { Follower } from './follower.ts';
 import { LogClock } from './log-clock.ts';
+import { LogCounts } from './log-counts.ts';
 import { LogLoop } from './log-loop.ts';
 import type { LogSource } from './log-manager.ts';
 import type { Output } from './output.ts';
@@ -32,7 +33,14 @@ class LogWorker {
     const maxLine = settings.maxLine;
     const input = Buffer.allocUnsafeSlow(Math.max(INPUT, 4 * maxLine));
     const output = Buffer.allocUnsafeSlow(2 * input.length);
-    this.#tools = { clock: new LogClock(), maxLine, input, output, followers: this.#loop.followers };
+    this.#tools = {
+      clock: new LogClock(),
+      maxLine,
+      input,
+      output,
+      followers: this.#loop.followers,
+      counts: new LogCounts(settings.counts),
+    };
   }
 
   /** Runs until it is told to stop. This thread has no other life: nothing asynchronous ever happens on it. */

@@ -84,6 +84,11 @@ export class StreamingServer {
     this.#base = `${certificate === '' ? 'http' : 'https'}://${host}:${(this.#server.address() as AddressInfo).port}`;
   }
 
+  /** How many clients are connected. */
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
   /** The URL that a client may use once, within a minute. */
   url(request: StreamingRequest): string {
     return `${this.#base}/${request.kind}/${this.#tokens.issue(request)}`;

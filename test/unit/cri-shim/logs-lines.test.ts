@@ -11,17 +11,19 @@ describe('formatLines', () => {
     expect(format('one\n\ntwo\nthr', 100)).toEqual({
       text: 'T stdout F one\nT stdout F \nT stdout F two\n',
       consumed: 9,
+      entries: 3,
     });
   });
 
   test('writes the unfinished line as a part when asked for the rest', () => {
-    expect(format('one\ntw', 100, true)).toEqual({ text: 'T stdout F one\nT stdout P tw\n', consumed: 6 });
+    expect(format('one\ntw', 100, true)).toEqual({ text: 'T stdout F one\nT stdout P tw\n', consumed: 6, entries: 2 });
   });
 
   test('cuts a line that is longer than the limit', () => {
     expect(format('123456789\nx\n', 4)).toEqual({
       text: 'T stdout P 1234\nT stdout P 5678\nT stdout F 9\nT stdout F x\n',
       consumed: 12,
+      entries: 4,
     });
   });
 
