@@ -9,6 +9,7 @@ import { isCode } from '#common/errors.ts';
 import * as native from '#common/native/index.ts';
 import { LayerApplier } from '../../apps/core/diff/apply.ts';
 import type { Mount } from '../../apps/core/snapshots/snapshotter.ts';
+import { requireRoom } from '../../apps/core/unpack/room.ts';
 import { type TarMember, tarArchive } from '../support/tar-archive.ts';
 import { describeTree, makeTree } from '../support/trees.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -419,6 +420,32 @@ describe('LayerApplier', () => {
       await expect(applyMembers(members, bind(folder('out')))).rejects.toThrow(message);
     });
 
+    describe('on a small file system', () => {
+      let small: string;
+
+      beforeEach(() => {
+        small = folder('small');
+        native.mount('tmpfs', small, 'tmpfs', 0, 'size=64m,nr_inodes=200');
+      });
+
+      afterEach(() => native.umount(small, 0));
+
+      it('refuses one that swells beyond what there is, before all is taken', async () => {
+        const bomb = zstdCompressSync(tarArchive([{ name: 'zeros', data: Buffer.alloc(80 * 1024 * 1024) }]));
+        expect(bomb.length).toBeLessThan(64 * 1024);
+        const message = expect.stringMatching(/KiB free/);
+        await expect(apply(bomb, bind(small))).rejects.toMatchObject({ code: 'resource_exhausted', message });
+        expect(fs.statfsSync(small).bavail).toBeGreaterThan(0);
+      });
+
+      it('counts inodes too', () => {
+        for (let at = 0; at < 195; at++) fs.writeFileSync(join(small, String(at)), '');
+        requireRoom(small);
+        for (let at = 195; at < 198; at++) fs.writeFileSync(join(small, String(at)), '');
+        expect(() => requireRoom(small)).toThrow(/inodes free/);
+      });
+    });
+
     it('refuses a truncated archive and damaged compression', async () => {
       const tar = tarArchive([{ name: 'f', data: 'x'.repeat(5000) }]);
       await expect(apply(tar.subarray(0, 3000), bind(folder('a')))).rejects.toMatchObject({ code: 'invalid_argument' });
@@ -456,6 +483,39 @@ describe('LayerApplier', () => {
       const error = await result.catch((failure: unknown) => failure);
       expect(isCode(error, 'canceled')).toBe(true);
       expect(applyProcesses()).toEqual([]);
+      fs.closeSync(feed);
+    });
+
+    it('ends the child at its deadline', async () => {
+      using hasty = new LayerApplier(undefined, 500);
+      const fifo = join(dir, 'fifo');
+      native.mkfifo(fifo, 0o600);
+      const feed = fs.openSync(fifo, fs.constants.O_RDWR);
+      const result = hasty.apply({ blobPath: fifo, mediaType: LAYER, mounts: bind(folder('out')) });
+      await expect(result).rejects.toMatchObject({
+        code: 'deadline_exceeded',
+        message: expect.stringMatching(/longer than 0\.5 s/),
+      });
+      expect(applyProcesses()).toEqual([]);
+      fs.closeSync(feed);
+    });
+
+    it('gives the child no network and bounded memory', async () => {
+      const { result, feed } = begin();
+      const pid = await waitFor('the process', () =>
+        applyProcesses().find((candidate) => fs.readlinkSync(`/proc/${candidate}/root`) === join(dir, 'out')),
+      );
+      const namespaces = fs
+        .readdirSync(`/proc/${pid}/task`)
+        .map((tid) => fs.readlinkSync(`/proc/${pid}/task/${tid}/ns/net`));
+      expect(new Set(namespaces).size).toBe(1);
+      expect(namespaces[0]).not.toBe(fs.readlinkSync('/proc/self/ns/net'));
+      expect(fs.readFileSync(`/proc/${pid}/net/dev`, 'utf8').match(/^ *\w+:/gm)).toEqual(['    lo:']);
+      const limits = fs.readFileSync(`/proc/${pid}/limits`, 'utf8');
+      expect(limits).toMatch(/^Max data size +1610612736 +1610612736/m);
+      expect(limits).toMatch(/^Max core file size +0 +0/m);
+      process.kill(pid, 'SIGKILL');
+      await expect(result).rejects.toThrow(/killed/);
       fs.closeSync(feed);
     });
 

@@ -25,6 +25,8 @@ export interface AppliedLayer {
 
 const PROGRAM = fileURLToPath(new URL('../unpack/apply-child.ts', import.meta.url));
 const MAX_WAIT_MS = 10_000;
+/** The largest layers that are known take minutes. */
+const DEADLINE_MS = 60 * 60_000;
 
 /**
  * Applies layers, each in a process of its own that has the snapshot as its root. Starting that process takes about as
@@ -32,12 +34,17 @@ const MAX_WAIT_MS = 10_000;
  */
 export class LayerApplier implements Disposable {
   readonly #cacheDir: string | undefined;
+  readonly #deadlineMs: number;
   #spare: LayerProcess | undefined;
   #retirement: NodeJS.Timeout | undefined;
 
-  /** @param cacheDir private directory for compiled code. */
-  constructor(cacheDir?: string) {
+  /**
+   * @param cacheDir private directory for compiled code.
+   * @param deadlineMs what one layer may take
+   */
+  constructor(cacheDir?: string, deadlineMs = DEADLINE_MS) {
     this.#cacheDir = cacheDir;
+    this.#deadlineMs = deadlineMs;
   }
 
   /** Starts the process for the next layer now, unless one is waiting already. It doesn't wait for long. */
@@ -57,7 +64,8 @@ export class LayerApplier implements Disposable {
   /**
    * Writes the layer into the snapshot. On failure, what was written so far is left to whoever removes the snapshot.
    * @throws invalid_argument for a malformed or hostile archive; data_loss for damaged compression; unimplemented for a
-   *   media type, compression or mount that isn't supported; aborted when the process was killed; canceled.
+   *   media type, compression or mount that isn't supported; resource_exhausted before the file system is full;
+   *   deadline_exceeded; aborted when the process was killed; canceled.
    */
   async apply(request: ApplyRequest): Promise<AppliedLayer> {
     checkMediaType(request.mediaType);
@@ -66,8 +74,10 @@ export class LayerApplier implements Disposable {
     if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
     const job: ApplyJob = { blob: `/proc/${process.pid}/fd/${blob.fd}`, root, whiteouts };
     const child = this.#take();
+    using deadline = deadlineOf(this.#deadlineMs);
+    const signal = AbortSignal.any([deadline.signal, ...(request.signal === undefined ? [] : [request.signal])]);
     const kill = (): void => child.kill();
-    request.signal?.addEventListener('abort', kill, { once: true });
+    signal.addEventListener('abort', kill, { once: true });
     try {
       const result = await child.run<ChildMessage>(job, { root, lowers }, (message) => {
         if (message.type === 'progress') request.onProgress?.(message.bytes);
@@ -76,10 +86,10 @@ export class LayerApplier implements Disposable {
       if (result.type === 'error') throw new BerthError(result.code, result.message);
       throw new BerthError('aborted', 'the process applying the layer ended before it was done');
     } catch (error) {
-      if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
+      if (signal.aborted) throw BerthError.from(signal.reason, 'the layer was not applied');
       throw BerthError.from(error);
     } finally {
-      request.signal?.removeEventListener('abort', kill);
+      signal.removeEventListener('abort', kill);
       kill();
     }
   }
@@ -89,6 +99,13 @@ export class LayerApplier implements Disposable {
     this.#spare = undefined;
     return spare?.alive ? spare : new LayerProcess(PROGRAM, this.#cacheDir);
   }
+}
+
+function deadlineOf(ms: number): Disposable & { readonly signal: AbortSignal } {
+  const late = new AbortController();
+  const reason = new BerthError('deadline_exceeded', `it takes longer than ${ms / 1000} s`);
+  const timer = setTimeout(() => late.abort(reason), ms);
+  return { signal: late.signal, [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 /** From here on the layer stays readable, even when its blob is deleted. */

@@ -22,18 +22,25 @@ export interface LayersBelow {
 const MAX_STDERR = 4096;
 
 /**
+ * A network namespace of its own, with nothing in it, and bounded memory: each program gives way to the next, so that
+ * all threads are confined. Node alone counts 570 MiB as data, of which it uses 40.
+ */
+const CONFINED = ['--net', '--', 'prlimit', `--data=${1536 * 1024 * 1024}`, '--core=0', '--'];
+const NODE_OPTIONS = ['--no-warnings', '--max-old-space-size=512'];
+
+/**
  * A short-lived process that reads or writes one layer with the layer as its root directory: no name and no symlink in
  * there leads out of it. It hears its job on standard input and speaks on descriptor 3, one JSON text a line; standard
- * output is for data. It ends by itself when berthd does.
+ * output is for data. It has no network, a limit of memory, and ends by itself when berthd does.
  */
 export class LayerProcess {
   readonly #child: ChildProcess;
 
   /** @param cacheDir private directory for compiled code, which takes two thirds off the start. */
   constructor(program: string, cacheDir: string | undefined) {
-    this.#child = spawn(process.execPath, ['--no-warnings', program], {
+    this.#child = spawn('unshare', [...CONFINED, process.execPath, ...NODE_OPTIONS, program], {
       cwd: '/',
-      env: { BERTH_NATIVE: process.env.BERTH_NATIVE, NODE_COMPILE_CACHE: cacheDir },
+      env: { PATH: process.env.PATH, BERTH_NATIVE: process.env.BERTH_NATIVE, NODE_COMPILE_CACHE: cacheDir },
       stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     });
     // It may die before it is used; that is found out when it is.

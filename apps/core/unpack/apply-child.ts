@@ -12,6 +12,7 @@ import { decompress, detectCompression } from './decompress.ts';
 import { LayerWriter } from './layer-writer.ts';
 import { LineChannel } from './line-channel.ts';
 import { lowerLayersOver } from './lower-call.ts';
+import { requireRoom } from './room.ts';
 import { TarReader } from './tar-reader.ts';
 
 const READ_SIZE = 512 * 1024;
@@ -27,6 +28,8 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   process.umask(0);
   const blob = fs.openSync(job.blob, 'r');
   native.chroot(job.root);
+  // Opened before anything is written: it tells of all writes that fail from here on (syncfs(2)).
+  const root = fs.openSync('/', 'r');
 
   const start = Buffer.alloc(6);
   const length = fs.readSync(blob, start, 0, start.length, 0);
@@ -41,6 +44,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
     hash.update(chunk);
     size += chunk.length;
     for (const event of reader.push(chunk)) writer.handle(event);
+    requireRoom('/');
     const now = Date.now();
     if (now - told >= PROGRESS_INTERVAL_MS) {
       told = now;
@@ -49,7 +53,6 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   }
   reader.close();
   writer.finish();
-  const root = fs.openSync('/', 'r');
   native.syncfs(root);
   return { type: 'done', diffId: `sha256:${hash.digest('hex')}`, size };
 }
