@@ -1,7 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import type { UpdateContainerResourcesRequest__Output } from '#proto/runtime/v1/UpdateContainerResourcesRequest.ts';
 import type { ContainerResources } from './cri-types.ts';
-import { describeResources, mergeResources, resourcesFrom } from './nri/resources.ts';
+import { describeResources, mergeResources, updatedResources } from './nri/resources.ts';
 import type { Runtime } from './runtime.ts';
 import { ociResources } from './spec/resources.ts';
 import { updateContainer } from './status-update.ts';
@@ -28,14 +28,7 @@ async function update(rt: Runtime, container: Container, wanted: ContainerResour
   const spec = await rt.core.spec(container.id);
   const sandbox = rt.sandboxes.find(container.metadata.sandboxId);
   const own = await rt.nri.updateContainer(sandbox, container, spec, describeResources(asked));
-  const changed = own.reduce(
-    (held, more) =>
-      mergeResources(
-        held,
-        resourcesFrom(more, () => undefined),
-      ),
-    asked,
-  );
+  const changed = own.reduce((held, more) => mergeResources(held, updatedResources(more)), asked);
   if (spec.linux !== undefined) spec.linux.resources = { ...spec.linux.resources, ...changed };
   await rt.core.updateRecord(container.id, { spec });
   if (container.state === 'CONTAINER_RUNNING') await rt.core.updateTask(container.id, changed);

@@ -106,6 +106,70 @@ describe('NRI plugins', () => {
     await suite.removePod(id);
   });
 
+  it('hear of a pod’s new resources before and after, and may object', async () => {
+    const heard: unknown[] = [];
+    let objection: string | undefined;
+    using _plugin = await connect('10', {
+      UpdatePodSandbox: (request) => {
+        if (objection !== undefined) throw new Error(objection);
+        heard.push(request);
+        return {};
+      },
+      PostUpdatePodSandbox: (request) => {
+        heard.push(request);
+        return {};
+      },
+    });
+    const podSandboxId = await suite.runPod(suite.podConfig());
+    const update = (shares: number) =>
+      suite.cri.runtime.updatePodSandboxResources({ podSandboxId, resources: { cpuShares: String(shares) } });
+    await update(444);
+    const resources = { cpu: { shares: { value: '444' } } };
+    expect(heard).toMatchObject([
+      { pod: { id: podSandboxId }, linuxResources: resources },
+      { pod: { id: podSandboxId, linux: { podResources: resources } } },
+    ]);
+    objection = 'too much';
+    await expect(update(555)).rejects.toThrow('too much');
+    const { info } = await suite.cri.runtime.podSandboxStatus({ podSandboxId, verbose: true });
+    expect(info.info).toContain('"444"');
+    expect(info.info).not.toContain('"555"');
+    await suite.removePod(podSandboxId);
+  });
+
+  it('evict a container, from an event and by themselves', async () => {
+    const pod = suite.podConfig();
+    const id = await suite.runPod(pod);
+    const start = (name: string) => suite.start(id, pod, suite.containerConfig(name, 'sleep 1000'));
+    const [first, second] = [await start('first'), await start('second')];
+    using plugin = await connect('10', {
+      CreateContainer: () => ({ evict: [{ containerId: first, reason: 'room for others' }] }),
+    });
+    const third = await start('third');
+    expect((await suite.exited(first)).exitCode).toBe(137);
+    await plugin.call('UpdateContainers', { evict: [{ containerId: second, reason: 'no reason' }] });
+    await suite.exited(second);
+    expect((await suite.status(third)).state).toBe('CONTAINER_RUNNING');
+    await suite.removePod(id);
+  });
+
+  it('choose an RDT class, but no class of block I/O that nobody has defined', async () => {
+    const pod = suite.podConfig();
+    const id = await suite.runPod(pod);
+    let resources: object = { rdtClass: { value: 'gold' } };
+    using plugin = await connect('10', { CreateContainer: () => ({ adjust: { linux: { resources } } }) });
+    const containerId = await suite.create(id, pod, suite.containerConfig('gold', 'true'));
+    const { info } = await suite.cri.runtime.containerStatus({ containerId, verbose: true });
+    expect(JSON.parse(info.info ?? '')).toMatchObject({ runtimeSpec: { linux: { intelRdt: { closID: 'gold' } } } });
+    resources = { blockioClass: { value: 'slow' } };
+    await expect(suite.create(id, pod, suite.containerConfig('slow', 'true'))).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringContaining('block I/O class "slow"'),
+    });
+    expect(plugin.seen.filter((event) => event === 'CreateContainer')).toHaveLength(2);
+    await suite.removePod(id);
+  });
+
   it('that don’t answer in time miss one event, and stay', async () => {
     let slow = true;
     using plugin = await connect('10', {

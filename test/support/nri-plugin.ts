@@ -1,4 +1,4 @@
-import { createConnection, type Socket } from 'node:net';
+import { createConnection, Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import protobuf from 'protobufjs';
 
@@ -30,21 +30,26 @@ export class TestNriPlugin implements Disposable {
     socket.on('error', () => undefined);
   }
 
-  /** Connects, registers, and resolves once the runtime has synchronized the plugin. */
+  /**
+   * Connects, registers, and resolves once the runtime has synchronized the plugin.
+   *
+   * @param at the runtime's socket, or the descriptor that a launched plugin has of it
+   */
   static async start(
-    path: string,
+    at: string | number,
     identity: { readonly index: string; readonly name: string },
     handlers: Readonly<Record<string, Handler>>,
   ): Promise<TestNriPlugin> {
     const types = new protobuf.Root();
     types.resolvePath = (_, target) => (target.startsWith('google/') ? proto(`../../${target}`) : target);
     await types.load([proto('nri/pkg/api/api.proto'), proto('ttrpc/request.proto')]);
-    const socket = createConnection(path);
+    const socket =
+      typeof at === 'string' ? createConnection(at) : new Socket({ fd: at, readable: true, writable: true });
     const synchronized = Promise.withResolvers<void>();
     const subscribed = Object.keys(handlers).reduce((bits, name) => bits | eventBit(name), 0);
     const plugin = new TestNriPlugin(socket, types, {
-      Configure: () => ({ events: subscribed }),
       ...handlers,
+      Configure: async (request) => ({ events: subscribed, ...(await handlers.Configure?.(request)) }),
       Synchronize: async (request) => {
         const answer = (await handlers.Synchronize?.(request)) ?? {};
         synchronized.resolve();

@@ -4,7 +4,7 @@ import type { CdiInjector } from '../cdi/injector.ts';
 import { parentsFirst } from '../spec/mount-order.ts';
 import type { Claims } from './claims.ts';
 import type { NriOut } from './messages.ts';
-import { mergeResources, resourcesFrom } from './resources.ts';
+import { mergeResources, rdtClassOf, resourcesFrom } from './resources.ts';
 
 /**
  * Changes a finished runtime spec as a plugin asks. What has "-" before its name is removed; nothing may be set that
@@ -60,6 +60,11 @@ export async function adjustSpec(
   else delete linux.netDevices;
   if (wanted.resources !== null) {
     linux.resources = mergeResources(linux.resources ?? {}, resourcesFrom(wanted.resources, take));
+    const closID = rdtClassOf(wanted.resources);
+    if (closID !== undefined) {
+      take('RDT');
+      linux.intelRdt = { closID };
+    }
   }
   if (wanted.cgroupsPath !== '') {
     take('the cgroups path');

@@ -1,4 +1,5 @@
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
+import type { ContainerResources } from '../cri-types.ts';
 import { ociResources } from '../spec/resources.ts';
 import type { Container } from '../store/container.ts';
 import type { ContainerMetadata } from '../store/records.ts';
@@ -11,7 +12,8 @@ const anyHost = { swap: true, hugetlb: true, unified: true };
 
 export function describePod(sandbox: Sandbox): NriIn<'PodSandbox'> {
   const { config, runtimeHandler } = sandbox.metadata;
-  const { resources = null, overhead = null, cgroupParent = '' } = config.linux ?? {};
+  const { cgroupParent = '' } = config.linux ?? {};
+  const { overhead = config.linux?.overhead ?? null, resources = config.linux?.resources ?? null } = sandbox.status;
   return {
     id: sandbox.id,
     name: config.metadata?.name ?? '',
@@ -24,11 +26,15 @@ export function describePod(sandbox: Sandbox): NriIn<'PodSandbox'> {
     ips: [...(sandbox.status.addresses ?? [])],
     linux: {
       cgroupParent,
-      ...(overhead === null ? {} : { podOverhead: describeResources(ociResources(overhead, anyHost)) }),
-      ...(resources === null ? {} : { podResources: describeResources(ociResources(resources, anyHost)) }),
+      ...(overhead === null ? {} : { podOverhead: describePodResources(overhead) }),
+      ...(resources === null ? {} : { podResources: describePodResources(resources) }),
       namespaces: sandbox.metadata.netnsPath === '' ? [] : [{ type: 'network', path: sandbox.metadata.netnsPath }],
     },
   };
+}
+
+export function describePodResources(resources: ContainerResources): NriIn<'LinuxResources'> {
+  return describeResources(ociResources(resources, anyHost));
 }
 
 /** A container that is being made: all that is known is what it will be. */

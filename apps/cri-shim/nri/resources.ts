@@ -48,9 +48,10 @@ export function describeResources(resources: LinuxResources): NriIn<'LinuxResour
 }
 
 /**
- * The limits that a plugin sets, each reported to `take` by its name.
+ * The limits that a plugin sets, each reported to `take` by its name. The RDT class is no limit of the runtime spec: see
+ * {@link rdtClassOf}.
  *
- * @throws failed_precondition for classes, which this node has no definitions of.
+ * @throws failed_precondition for a class of block I/O, which this node has no definitions of.
  */
 export function resourcesFrom(message: NriOut<'LinuxResources'>, take: (field: string) => void): LinuxResources {
   const result: LinuxResources = {};
@@ -86,9 +87,25 @@ export function resourcesFrom(message: NriOut<'LinuxResources'>, take: (field: s
     take('pids.limit');
     result.pids = { limit: Number(message.pids.limit) };
   }
-  const classed = message.blockioClass?.value || message.rdtClass?.value;
-  if (classed) throw new BerthError('failed_precondition', `resource class "${classed}" is not defined on this node`);
+  const blockio = message.blockioClass?.value;
+  if (blockio) throw new BerthError('failed_precondition', `block I/O class "${blockio}" is not defined on this node`);
   return result;
+}
+
+/** The class of cache and memory bandwidth that a plugin chooses for a new container: a directory of resctrl. */
+export function rdtClassOf({ rdtClass }: NriOut<'LinuxResources'>): string | undefined {
+  return rdtClass?.value || undefined;
+}
+
+/**
+ * The limits that a plugin changes of a container that is there.
+ *
+ * @throws failed_precondition for classes.
+ */
+export function updatedResources(message: NriOut<'LinuxResources'>): LinuxResources {
+  const rdt = rdtClassOf(message);
+  if (rdt === undefined) return resourcesFrom(message, () => undefined);
+  throw new BerthError('failed_precondition', `RDT class "${rdt}": a container has it from its creation or not at all`);
 }
 
 /** Limits with others over them; huge page limits and the unified map by entry. */

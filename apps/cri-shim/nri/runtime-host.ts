@@ -3,7 +3,7 @@ import type { Runtime } from '../runtime.ts';
 import { describeContainer, describePod } from './describe.ts';
 import type { NriOut } from './messages.ts';
 import type { NriHost } from './nri.ts';
-import { mergeResources, resourcesFrom } from './resources.ts';
+import { mergeResources, updatedResources } from './resources.ts';
 
 /** What plugins see of this runtime and do to it. */
 export function nriHost(rt: Runtime): NriHost {
@@ -29,7 +29,7 @@ async function updateContainer(rt: Runtime, { containerId, linux }: NriOut<'Cont
   const container = rt.containers.get(containerId);
   const resources = linux?.resources;
   if (resources == null) return;
-  const changed = resourcesFrom(resources, () => undefined);
+  const changed = updatedResources(resources);
   await rt.queue.run(container.id, async () => {
     if (container.state === 'CONTAINER_EXITED') return;
     const spec = await rt.core.spec(container.id);
