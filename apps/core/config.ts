@@ -7,6 +7,7 @@ import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { type MetricsAddress, metricsAddress } from '#common/metrics/metrics-address.ts';
 import { defaultPaths } from '#common/paths.ts';
+import { checkTracing, type TracingConfig, tracingSchema } from '#common/tracing/tracing-config.ts';
 import { defaultSchedule, type Schedule } from './gc/scheduler.ts';
 import { type StartCheck, startChecks } from './metadata/open-metadata.ts';
 import { defaultSnapshotter } from './snapshots/snapshotters.ts';
@@ -26,6 +27,7 @@ export interface CoreConfig {
   readonly logLevel: LogLevel;
   /** Where Prometheus' metrics are served, if anywhere. */
   readonly metricsAddress: MetricsAddress | undefined;
+  readonly tracing: TracingConfig;
   /** The cgroup that the daemon moves itself to; '' for where it was started. */
   readonly cgroup: string;
   /** Executable of our own shim. */
@@ -69,6 +71,7 @@ const schema = table({
   log: table({ level: oneOf(logLevels, 'info') }),
   grpc: table({ address: string('') }),
   metrics: table({ address: string('') }),
+  tracing: tracingSchema,
   cgroup: table({ path: string('') }),
   shim: table({
     path: string(''),
@@ -132,6 +135,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
   if (file.restart.interval < 100) {
     throw new BerthError('invalid_argument', 'restart.interval must be 100ms or more');
   }
+  checkTracing(file.tracing);
   const besideInstall = join(import.meta.dirname, '../../dist/containerd-shim-berth-v1');
   return {
     root,
@@ -139,6 +143,7 @@ export async function readConfig(args: readonly string[]): Promise<CoreConfig> {
     address: absolute('address', flags.address ?? (file.grpc.address || join(state, 'berthd.sock'))),
     logLevel: level ?? file.log.level,
     metricsAddress: metricsAddress(file.metrics.address),
+    tracing: file.tracing,
     cgroup: file.cgroup.path === '' ? '' : absolute('cgroup.path', file.cgroup.path),
     shimBinary: absolute('shim.path', file.shim.path || besideInstall),
     shimPer: file.shim.per,

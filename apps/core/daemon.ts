@@ -9,6 +9,7 @@ import type { Logger } from '#common/log.ts';
 import { serveMetrics } from '#common/metrics/serve-metrics.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
 import { returnSpareMemory } from '#common/spare-memory.ts';
+import { startTracing } from '#common/tracing/start-tracing.ts';
 import { version } from '#common/version.ts';
 import type { CoreConfig, DropConfig } from './config.ts';
 import { containersService } from './containers/service.ts';
@@ -56,6 +57,7 @@ export async function startDaemon(config: CoreConfig, log: Logger): Promise<Asyn
   const { root, state, address } = config;
   await using started = new AsyncDisposableStack();
 
+  started.use(await startTracing(config.tracing, 'berthd', log));
   if (config.cgroup !== '') joinCgroup(config.cgroup);
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));

@@ -7,6 +7,7 @@ import { BerthError } from '#common/errors.ts';
 import { type LogLevel, logLevels } from '#common/log.ts';
 import { metricsAddress } from '#common/metrics/metrics-address.ts';
 import { defaultPaths } from '#common/paths.ts';
+import { checkTracing, tracingSchema } from '#common/tracing/tracing-config.ts';
 import { ipPreferences } from './cni/result.ts';
 import { DEFAULT_MAX_LINE } from './logs/cri-lines.ts';
 
@@ -69,6 +70,7 @@ const file = schema.table({
   }),
   /** Where Prometheus' metrics are served; empty: nowhere. */
   metrics: schema.table({ address: schema.string('') }),
+  tracing: tracingSchema,
   nri: schema.table({
     enable: schema.boolean(false),
     socketPath: schema.string(defaultPaths.nriSocket),
@@ -115,6 +117,7 @@ export async function readConfig(args: readonly string[]): Promise<CriConfig> {
     if (cniConfDir !== '') absolute(`runtimes.${name}.cni_conf_dir`, cniConfDir);
   }
   metricsAddress(read.metrics.address);
+  checkTracing(read.tracing);
   const level = flags['log-level'] ?? read.log.level;
   if (!isLogLevel(level)) throw new BerthError('invalid_argument', `--log-level: one of ${logLevels.join(', ')}`);
   return {

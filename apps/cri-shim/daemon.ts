@@ -9,6 +9,7 @@ import { metricsAddress } from '#common/metrics/metrics-address.ts';
 import { serveMetrics } from '#common/metrics/serve-metrics.ts';
 import { notifyServiceManager } from '#common/sd-notify.ts';
 import { returnSpareMemory } from '#common/spare-memory.ts';
+import { startTracing } from '#common/tracing/start-tracing.ts';
 import { version } from '#common/version.ts';
 import { SpecDirectories } from './cdi/spec-directories.ts';
 import { ConfigDir } from './cni/config-dir.ts';
@@ -63,6 +64,7 @@ const waitLogMs = 5000;
 export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSignal): Promise<AsyncDisposable> {
   const { root, state, address } = config;
   await using started = new AsyncDisposableStack();
+  started.use(await startTracing(config.tracing, 'berth-cri', log));
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));
   started.use(returnSpareMemory());

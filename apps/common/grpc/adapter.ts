@@ -3,6 +3,7 @@ import type * as grpc from '@grpc/grpc-js';
 import { BerthError } from '../errors.ts';
 import { statusOfCode } from '../grpc-status.ts';
 import type { Logger } from '../log.ts';
+import { tracing } from '../tracing/tracing.ts';
 import { logCall } from './call-log.ts';
 import { type CallContext, type CallStatus, ServerCallContext } from './context.ts';
 import { type EndedCall, endedCalls } from './ended-calls.ts';
@@ -68,7 +69,12 @@ function unary(handler: AnyHandler, log: Logger): grpc.handleUnaryCall<unknown, 
     let response: unknown;
     let failure: BerthError | undefined;
     try {
-      response = await (handler as Untyped)(call.request, ctx);
+      const traced = tracing();
+      if (traced === undefined) response = await (handler as Untyped)(call.request, ctx);
+      else {
+        const answer = async (): Promise<unknown> => await (handler as Untyped)(call.request, ctx);
+        response = await traced.served(ctx.method, (name) => headerOf(call.metadata, name), answer);
+      }
     } catch (error) {
       failure = BerthError.from(error);
     }
@@ -85,6 +91,11 @@ function serverStream(handler: AnyHandler, log: Logger): grpc.handleServerStream
 
 function bidi(handler: AnyHandler, log: Logger): grpc.handleBidiStreamingCall<unknown, unknown> {
   return (call) => respond('bidi_stream', call, undefined, call.iterator({ destroyOnReturn: false }), handler, log);
+}
+
+function headerOf(metadata: grpc.Metadata, name: string): string | undefined {
+  const [value] = metadata.get(name);
+  return typeof value === 'string' ? value : undefined;
 }
 
 type WritableCall = grpc.ServerWritableStream<unknown, unknown> | grpc.ServerDuplexStream<unknown, unknown>;

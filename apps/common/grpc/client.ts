@@ -1,6 +1,7 @@
 import * as grpc from '@grpc/grpc-js';
 import { BerthError } from '../errors.ts';
 import { codeOfStatus } from '../grpc-status.ts';
+import { type TraceHeaders, tracing } from '../tracing/tracing.ts';
 import { abortedBidi, abortedItems, type Bidi, BidiCall, streamItems } from './client-streams.ts';
 import { metadataKeys } from './context.ts';
 import { type ClientTypes, type KindOf, type MethodName, type MethodsOf, methodName } from './method-types.ts';
@@ -105,10 +106,15 @@ export class Channel {
     if (method.requestStream) return (options?: CallOptions) => this.#bidi(method, options);
     if (method.responseStream)
       return (request: unknown, options?: CallOptions) => this.#serverStream(method, request, options);
-    return (request: unknown, options?: CallOptions) => this.#unary(method, request, options);
+    return (request: unknown, options?: CallOptions) => {
+      // A wait is no work.
+      const traced = method.path.endsWith('/Wait') ? undefined : tracing();
+      if (traced === undefined) return this.#unary(method, request, options);
+      return traced.called(method.path, (headers) => this.#unary(method, request, options, headers));
+    };
   }
 
-  #unary(method: Method, request: unknown, options: CallOptions = {}): Promise<unknown> {
+  #unary(method: Method, request: unknown, options: CallOptions = {}, headers: TraceHeaders = {}): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (options.signal?.aborted) {
         reject(BerthError.from(options.signal.reason));
@@ -119,7 +125,7 @@ export class Channel {
         method.requestSerialize,
         method.responseDeserialize,
         request,
-        this.#metadata(options),
+        this.#metadata(options, headers),
         callOptions(options),
         (error, response) => {
           options.signal?.removeEventListener('abort', cancel);
@@ -157,13 +163,14 @@ export class Channel {
     return new BidiCall(call, options.signal, (error) => callError(error, options.signal));
   }
 
-  #metadata(options: CallOptions): grpc.Metadata {
+  #metadata(options: CallOptions, headers: TraceHeaders = {}): grpc.Metadata {
     const metadata = new grpc.Metadata({
       waitForReady: options.waitForReady ?? false,
     });
     const namespace = options.namespace ?? this.#defaults.namespace;
     if (namespace !== undefined) metadata.set(metadataKeys.namespace, namespace);
     if (options.lease !== undefined) metadata.set(metadataKeys.lease, options.lease);
+    for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
     return metadata;
   }
 }

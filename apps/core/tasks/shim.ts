@@ -1,5 +1,6 @@
 import { isCode } from '#common/errors.ts';
-import { TtrpcClient } from '#common/ttrpc/client.ts';
+import { tracing } from '#common/tracing/tracing.ts';
+import { type CallOptions as ClientOptions, TtrpcClient } from '#common/ttrpc/client.ts';
 import { taskMethods } from '#common/ttrpc/task-methods.ts';
 import { decode, encode } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
@@ -63,20 +64,28 @@ export class Shim implements AsyncDisposable {
   ): Promise<ShimResponse<M>> {
     const [requestType, responseType] = taskMethods[method];
     const payload = encode(requestType, request);
-    const answer = await this.#send(method, payload, options);
+    // A wait is no work.
+    const traced = method === 'Wait' ? undefined : tracing();
+    const answer = await (traced?.called(`${this.#service}/${method}`, (headers) => {
+      const metadata = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]]));
+      return this.#send(method, payload, { ...options, metadata });
+    }) ?? this.#send(method, payload, options));
     return decode(responseType, answer) as ShimResponse<M>;
   }
 
-  async #send(method: ShimMethod, payload: Uint8Array, options: CallOptions): Promise<Uint8Array> {
-    const service = () => `containerd.task.v${this.#version}.Task`;
+  get #service(): string {
+    return `containerd.task.v${this.#version}.Task`;
+  }
+
+  async #send(method: ShimMethod, payload: Uint8Array, options: ClientOptions): Promise<Uint8Array> {
     try {
-      return await this.#client.call(service(), method, payload, options);
+      return await this.#client.call(this.#service, method, payload, options);
     } catch (error) {
       // A shim that was started by an older release may live on behind a newer executable, which answers for it.
       const first = method === 'Create' || method === 'Connect' || method === 'State';
       if (this.#version < 3 || !first || !isCode(error, 'unimplemented')) throw error;
       this.#version = 2;
-      return await this.#client.call(service(), method, payload, options);
+      return await this.#client.call(this.#service, method, payload, options);
     }
   }
 }

@@ -4,6 +4,7 @@ import { Children } from '#common/child/children.ts';
 import { type RunResult, runProgram } from '#common/child/run-program.ts';
 import { BerthError, type Code } from '#common/errors.ts';
 import { News } from '#common/news.ts';
+import { tracing } from '#common/tracing/tracing.ts';
 
 export type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
 
@@ -78,7 +79,9 @@ export class PluginRunner {
     const startedAt = performance.now();
     let failed = true;
     try {
-      const result = await this.#run(run);
+      const work = (): Promise<unknown> => this.#run(run);
+      const named = { 'cni.plugin': run.type, 'cni.command': run.command };
+      const result = await (tracing()?.step(`CNI ${run.command} ${run.type}`, named, work) ?? work());
       failed = false;
       return result;
     } finally {
