@@ -8,7 +8,7 @@ import { packJson, typeUrls } from '#common/typeurl.ts';
 import type { Berthd } from '../support/berthd.ts';
 import { createContainer, processOf, removeContainer } from '../support/container.ts';
 import type { CoreClients } from '../support/core-clients.ts';
-import { type ShimProcess, shimProcesses } from '../support/shim-processes.ts';
+import { type ShimProcess, shimProcesses, shimTemplates } from '../support/shim-processes.ts';
 import { waitFor } from '../support/wait-for.ts';
 import type { CpuAccount } from './cpu-account.ts';
 import { privateMiB, proportionalMiB } from './memory.ts';
@@ -41,6 +41,8 @@ export interface ShimFigures {
   privateMiB: number;
   proportionalMiB: number;
   podMiB: number;
+  /** Of what the shims are forked from; there once. */
+  templateMiB: number;
 }
 
 export interface ShimRunsParts {
@@ -63,6 +65,10 @@ export class ShimRuns {
 
   get #shims(): ShimProcess[] {
     return shimProcesses(this.#parts.namespace);
+  }
+
+  get #templates(): number[] {
+    return shimTemplates(this.#parts.berthd.daemon.pid);
   }
 
   /** A container's id and, once created, the task's pid; `pod` groups it for shims that share. */
@@ -105,14 +111,16 @@ export class ShimRuns {
     const { tasks } = clients;
     const daemon = berthd.daemon.pid;
     const containerId = await this.#container(kind, ['sleep', '3600']);
-    const before = { cpu: cpu.usedMs(), ended: childrenMs(daemon) };
+    const templatesMs = (): number => this.#templates.reduce((sum, pid) => sum + threadsMs(pid), 0);
+    const before = { cpu: cpu.usedMs(), ended: childrenMs(daemon), templates: templatesMs() };
     const begin = performance.now();
     await tasks.create({ containerId });
     const created = performance.now();
     await tasks.start({ containerId });
     const started = performance.now();
-    // What a foreign shim's `start` took has been added to berthd's ended children; ours has none.
-    const own = this.#shims.reduce((sum, { pid }) => sum + threadsMs(pid), childrenMs(daemon) - before.ended);
+    // A foreign shim's `start` is one of berthd's ended children; for ours the template forks.
+    const beside = childrenMs(daemon) - before.ended + templatesMs() - before.templates;
+    const own = this.#shims.reduce((sum, { pid }) => sum + threadsMs(pid), beside);
     const startCpu = cpu.usedMs() - before.cpu;
     await tasks.kill({ containerId, signal: 9 });
     await tasks.wait({ containerId });
@@ -187,6 +195,8 @@ export class ShimRuns {
     const ids = await Array.fromAsync({ length: count }, () => this.#run(kind));
     await sleep(settleMs);
     const pids = this.#shims.map(({ pid }) => pid);
+    const isOurs = !kind.runtime.startsWith('/');
+    figures.templateMiB = isOurs ? this.#templates.reduce((sum, pid) => sum + privateMiB(pid), 0) : 0;
     figures.privateMiB = mean(pids.map(privateMiB));
     figures.proportionalMiB = mean(pids.map(proportionalMiB));
     for (const id of ids) await this.#remove(id);

@@ -81,7 +81,7 @@ function kindsHere(): ShimKind[] {
 function emptyFigures(): ShimFigures {
   return {
     ...{ create: [], start: [], remove: [], startCpu: [], shimCpu: [], allCpu: [], exec: [] },
-    ...{ logRate: 0, privateMiB: 0, proportionalMiB: 0, podMiB: 0 },
+    ...{ logRate: 0, privateMiB: 0, proportionalMiB: 0, podMiB: 0, templateMiB: 0 },
   };
 }
 
@@ -97,6 +97,7 @@ function report(results: readonly (readonly [string, ShimFigures])[], plainRate:
     ['log', 'MB/s', ({ logRate }) => logRate],
     [`private memory of an idle shim, mean of ${idle}`, 'MiB', ({ privateMiB: size }) => size],
     [`PSS of an idle shim, mean of ${idle}`, 'MiB', ({ proportionalMiB: size }) => size],
+    ['private memory of what shims are forked from, once', 'MiB', ({ templateMiB }) => templateMiB],
     ['private memory for a pod of two containers, a shim each', 'MiB', ({ privateMiB: size }) => 2 * size],
     ['private memory for a pod of two containers in one shim', 'MiB', ({ podMiB }) => podMiB],
   ];

@@ -5,7 +5,7 @@ import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
 import { createContainer, removeContainer } from '../support/container.ts';
-import { shimProcesses } from '../support/shim-processes.ts';
+import { shimProcesses, shimTemplates } from '../support/shim-processes.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const installed = join(import.meta.dirname, '../../dist');
@@ -36,14 +36,7 @@ function argvOf(pid: number | string): string[] {
 }
 
 /** Templates that this suite's daemon has started and that live. */
-function templates(): number[] {
-  const daemon = suite.berthd.daemon.pid;
-  return readdirSync(`/proc/${daemon}/task`)
-    .flatMap((thread) => readFileSync(`/proc/${daemon}/task/${thread}/children`, 'utf8').split(' '))
-    .filter(Boolean)
-    .map(Number)
-    .filter((pid) => argvOf(pid)[1] === 'template');
-}
+const templates = (): number[] => shimTemplates(suite.berthd.daemon.pid);
 
 function shimOf(id: string): number {
   const found = shimProcesses(suite.namespace).find((shim) => shim.id === id);

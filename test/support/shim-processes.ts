@@ -15,6 +15,14 @@ export function shimProcesses(namespace: string): ShimProcess[] {
   });
 }
 
+/** The processes that a berthd's shims are forked from. */
+export function shimTemplates(daemon: number): number[] {
+  return readdirSync(`/proc/${daemon}/task`)
+    .flatMap((thread) => readFileSync(`/proc/${daemon}/task/${thread}/children`, 'utf8').split(' '))
+    .filter((pid) => pid !== '' && argsOf(pid)[1] === 'template')
+    .map(Number);
+}
+
 function argsOf(pid: string): string[] {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
