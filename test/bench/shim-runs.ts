@@ -16,8 +16,8 @@ import { childrenMs, threadsMs } from './processor-time.ts';
 import { mean } from './statistics.ts';
 
 const logBytes = 1 << 30;
-/** Idle shims give memory back a few seconds after their last call. */
-const settleMs = 5000;
+/** Idle shims give memory back 15 s after their last call. */
+const settleMs = 18_000;
 
 /** A kind of shim. */
 export interface ShimKind {

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Shim, ShimBed } from '../support/shim-bed.ts';
 
 const shims = 10;
-/** After a start the shim gives memory back once, a few seconds later. */
-const settleMs = 5000;
+/** The shim gives memory back 15 s after its last call. */
+const settleMs = 17_000;
 
 describe.skipIf(process.getuid?.() !== 0)('an idle shim', () => {
   let bed: ShimBed;

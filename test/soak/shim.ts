@@ -70,8 +70,8 @@ async function manyCommands(bed: StormBed, chain: string, tell: SoakOptions['tel
       if (exitStatus !== 0) throw new Error(`command ${n} of ${count}: exit code ${exitStatus}`);
       await tasks.deleteProcess(process);
     }
-    // Memory is given back a few seconds after the last call.
-    await sleep(5000);
+    // Memory is given back 15 s after the last call.
+    await sleep(18_000);
   };
   await run(warmUp);
   const before = sizeOf(shim.pid);
