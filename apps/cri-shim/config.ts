@@ -86,6 +86,8 @@ const file = schema.table({
     address: schema.string('127.0.0.1'),
     /** 0: any that is free. */
     port: schema.integer(0, { min: 0, max: 65_535 }),
+    /** Encrypted, with a certificate made for this run where no files are given. */
+    tls: schema.boolean(false),
     certFile: schema.string(''),
     keyFile: schema.string(''),
     /** A connection without traffic is ended after it. */

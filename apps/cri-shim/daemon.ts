@@ -44,6 +44,7 @@ import { Index } from './store/index.ts';
 import { Names } from './store/names.ts';
 import type { Sandbox } from './store/sandbox.ts';
 import { serveRequest } from './streaming/serve-request.ts';
+import { type ServerIdentity, serverIdentity } from './streaming/server-identity.ts';
 import { StreamingServer } from './streaming/streaming-server.ts';
 import { type Orphans, sweep } from './sweep.ts';
 import { Janitor } from './undo.ts';
@@ -68,7 +69,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   started.use(lockDirectory('root', root));
   started.use(lockDirectory('state', state));
   started.use(returnSpareMemory());
-  const rt = compose(config, log);
+  const rt = compose(config, await serverIdentity(config.streaming), log);
   started.defer(() => rt.core.close());
   started.defer(() => rt.logs.close());
   started.defer(() => rt.janitor.close());
@@ -119,13 +120,13 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-function compose(config: CriConfig, log: Logger): Runtime {
+function compose(config: CriConfig, identity: ServerIdentity | undefined, log: Logger): Runtime {
   const { root, state, cni } = config;
   const handlers = new RuntimeHandlers(config);
   const sandboxes = new Index<Sandbox>('pod sandbox');
   const containers = new Index<Container>('container');
   const core = new Core(config.core.address, config.core.snapshotter);
-  const { certFile, keyFile, idleTimeout, address: host, port } = config.streaming;
+  const { idleTimeout, address: host, port } = config.streaming;
   const rt: Runtime = {
     config,
     log,
@@ -157,7 +158,7 @@ function compose(config: CriConfig, log: Logger): Runtime {
     }),
     exec: new TaskExecutor({ channel: core.channel, stateDirectory: join(state, 'exec'), log }),
     streaming: new StreamingServer(
-      { address: host, port, certificate: certFile, key: keyFile, idleMs: idleTimeout, log },
+      { address: host, port, identity, idleMs: idleTimeout, log },
       (request, upgrade, socket, head) => serveRequest(rt, request, upgrade, socket, head),
     ),
     stats: new Stats({

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -8,15 +7,15 @@ import { BerthError } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
 import { refuse } from './handshake.ts';
 import type { StreamingRequest } from './request.ts';
+import type { ServerIdentity } from './server-identity.ts';
 import { Tokens } from './tokens.ts';
 
 export interface StreamingOptions {
   /** Host and port; port 0: any. */
   readonly address: string;
   readonly port: number;
-  /** PEM files; both or neither. */
-  readonly certificate: string;
-  readonly key: string;
+  /** With one, connections are encrypted. */
+  readonly identity: ServerIdentity | undefined;
   /** A connection without traffic is ended after this; milliseconds. */
   readonly idleMs: number;
   readonly log: Logger;
@@ -45,16 +44,11 @@ export class StreamingServer {
   constructor(options: StreamingOptions, serve: Serve) {
     this.#options = options;
     const limits = { headersTimeout: HEAD_MS, requestTimeout: HEAD_MS, maxHeaderSize: MAX_HEAD };
-    const { certificate, key } = options;
+    const { identity } = options;
     this.#server =
-      certificate === ''
+      identity === undefined
         ? createServer(limits)
-        : createTlsServer({
-            ...limits,
-            cert: readFileSync(certificate),
-            key: readFileSync(key),
-            minVersion: 'TLSv1.2',
-          });
+        : createTlsServer({ ...limits, ...identity, minVersion: 'TLSv1.2' });
     this.#server.on('request', (request, response) => {
       const known = this.#isRoute(request.url);
       response.writeHead(known ? 400 : 404, { connection: 'close' });
@@ -75,13 +69,13 @@ export class StreamingServer {
 
   /** @throws what the address can't be listened on for */
   async listen(): Promise<void> {
-    const { address, port, certificate } = this.#options;
+    const { address, port, identity } = this.#options;
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (error) => reject(BerthError.from(error, `streaming.address ${address}`)));
       this.#server.listen(port, address, resolve);
     });
     const host = isIPv6(address) ? `[${address}]` : address;
-    this.#base = `${certificate === '' ? 'http' : 'https'}://${host}:${(this.#server.address() as AddressInfo).port}`;
+    this.#base = `${identity === undefined ? 'http' : 'https'}://${host}:${(this.#server.address() as AddressInfo).port}`;
   }
 
   /** How many clients are connected. */
