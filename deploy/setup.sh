@@ -15,12 +15,13 @@ cd "$(dirname "$0")/.."
 #   docker-registry                  the loopback registry that images are pulled from
 #   containerd                       ctr, and the daemon that the benchmark compares with
 #   skopeo                           reads and writes image archives for the tests
+#   umoci                            unpacks images, for tests that compare
 #   docker.io                        Docker Engine, which the tests run on Berth's core daemon
 #   gcc libc6-dev                    native addon and pause program
 #   ca-certificates openssl          registries over HTTPS, and the certificate of a test's own
 #   util-linux procps tar gzip zstd  mounts, processes and archives in the tests
 packages='runc crun containernetworking-plugins iproute2 iptables busybox-static docker-registry containerd
-  docker.io skopeo gcc libc6-dev ca-certificates openssl util-linux procps tar gzip zstd'
+  docker.io skopeo umoci gcc libc6-dev ca-certificates openssl util-linux procps tar gzip zstd'
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {

@@ -10,6 +10,7 @@ import * as native from '#common/native/index.ts';
 import { LayerApplier } from '../../apps/core/diff/apply.ts';
 import type { Mount } from '../../apps/core/snapshots/snapshotter.ts';
 import { requireRoom } from '../../apps/core/unpack/room.ts';
+import { gnuTar } from '../support/gnu-tar.ts';
 import { type TarMember, tarArchive } from '../support/tar-archive.ts';
 import { describeTree, makeTree } from '../support/trees.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -63,11 +64,6 @@ function applyProcesses(): number[] {
   const list = fs.readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8');
   const pids = list.trim().split(' ').filter(Boolean).map(Number);
   return pids.filter((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('apply-child'));
-}
-
-function gnuTar(root: string, ...options: string[]): Buffer {
-  const args = ['--sort=name', '--numeric-owner', ...options, '-C', root, '-cf', '-', '.'];
-  return execFileSync('tar', args, { maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
 }
 
 describe('LayerApplier', () => {

@@ -8,7 +8,7 @@ export function describeTree(root: string): string[] {
   const lines: string[] = [];
   const inodes = new Map<bigint, string>();
   const walk = (path: string): void => {
-    for (const name of fs.readdirSync(join(root, path), { encoding: 'latin1' }).sort()) {
+    for (const name of fs.readdirSync(Buffer.from(`${root}/${path}`, 'latin1'), { encoding: 'latin1' }).sort()) {
       const relative = path === '' ? name : `${path}/${name}`;
       const full = Buffer.from(`${root}/${relative}`, 'latin1');
       const stat = fs.lstatSync(full, { bigint: true });

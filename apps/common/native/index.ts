@@ -107,6 +107,8 @@ export interface Native {
   lutimens(path: string, atime: number, atimeNs: number, mtime: number, mtimeNs: number): void;
   /** Extended attributes of the path itself, symlinks not followed. */
   lsetxattr(path: string, name: string, value: Buffer, flags: number): void;
+  /** ENODATA when the attribute isn't there. */
+  lremovexattr(path: string, name: string): void;
   /** null when the attribute isn't there. */
   lgetxattr(path: string | Buffer, name: string): Buffer | null;
   llistxattr(path: string | Buffer): string[];
@@ -277,6 +279,7 @@ export const {
   mknod,
   lutimens,
   lsetxattr,
+  lremovexattr,
   lgetxattr,
   llistxattr,
   chroot,

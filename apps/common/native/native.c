@@ -767,6 +767,13 @@ static napi_value n_lsetxattr(napi_env env, napi_callback_info info) {
   return done(env, lsetxattr(path, name, data, length, flags), "lsetxattr", path);
 }
 
+static napi_value n_lremovexattr(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(path, 0);
+  STRING(name, 1);
+  return done(env, lremovexattr(path, name), "lremovexattr", path);
+}
+
 static napi_value n_lgetxattr(napi_env env, napi_callback_info info) {
   ARGS(2);
   STRING(path, 0);
@@ -1619,6 +1626,7 @@ static const struct {
     {"mknod", n_mknod},
     {"lutimens", n_lutimens},
     {"lsetxattr", n_lsetxattr},
+    {"lremovexattr", n_lremovexattr},
     {"lgetxattr", n_lgetxattr},
     {"llistxattr", n_llistxattr},
     {"chroot", n_chroot},

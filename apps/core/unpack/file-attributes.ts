@@ -31,6 +31,18 @@ export function setXattr(path: string, name: string, value: Buffer): void {
   }
 }
 
+/** Extended attributes that a layer has a say in: the rest belongs to the host, as labels of SELinux do. */
+const LAYERED = /^(user\.|trusted\.|security\.capability$|system\.posix_acl_(access|default)$)/;
+
+/** Takes away what an earlier layer set and `kept` doesn't have. */
+export function pruneXattrs(path: string, kept: ReadonlyMap<string, unknown>): void {
+  withUtf8Name(path, (text) => {
+    for (const name of native.llistxattr(text)) {
+      if (LAYERED.test(name) && !isOverlayXattr(name) && !kept.has(name)) native.lremovexattr(text, name);
+    }
+  });
+}
+
 /** Sets times in nanoseconds, not following symlinks. Node's own call takes a double, which loses the last digits. */
 export function setTimes(path: string, atime: bigint, mtime: bigint): void {
   withUtf8Name(path, (text) => native.lutimens(text, ...split(atime), ...split(mtime)));

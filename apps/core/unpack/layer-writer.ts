@@ -3,7 +3,7 @@ import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, components, displayPath, fsPath } from './byte-path.ts';
 import { DirectoryTree, isWhiteout, lstat } from './directory-tree.ts';
-import { isOverlayXattr, makeNode, setTimes, setXattr } from './file-attributes.ts';
+import { isOverlayXattr, makeNode, pruneXattrs, setTimes, setXattr } from './file-attributes.ts';
 import { COPY_PATH, type LowerAttributes, type LowerDirectory, type LowerFile, type LowerLayers } from './lower.ts';
 import { malformed, type TarEntry } from './tar-header.ts';
 import type { TarEvent } from './tar-reader.ts';
@@ -69,8 +69,10 @@ export class LayerWriter {
   #begin(entry: TarEntry): void {
     const parts = components(entry.name);
     const base = parts.pop();
-    // The root itself is the snapshotter's.
-    if (base === undefined) return;
+    if (base === undefined) {
+      if (entry.kind === 'directory') this.#describe('/', entry, true);
+      return;
+    }
     if (base.startsWith('.wh.')) {
       this.#whiteout(parts, base);
       return;
@@ -119,27 +121,33 @@ export class LayerWriter {
   }
 
   #directory(path: string, entry: TarEntry): void {
-    this.#ensureDirectory(path);
-    fs.lchownSync(fsPath(path), entry.uid, entry.gid);
-    this.#xattrs(path, entry.xattrs);
-    fs.chmodSync(fsPath(path), entry.mode);
-    this.#times.set(path, [entry.atime, entry.mtime]);
+    this.#describe(path, entry, this.#ensureDirectory(path));
   }
 
-  #ensureDirectory(path: string): void {
+  #describe(directory: string, entry: TarEntry, wasThere: boolean): void {
+    if (wasThere) pruneXattrs(directory, entry.xattrs);
+    fs.lchownSync(fsPath(directory), entry.uid, entry.gid);
+    this.#xattrs(directory, entry.xattrs);
+    fs.chmodSync(fsPath(directory), entry.mode);
+    this.#times.set(directory, [entry.atime, entry.mtime]);
+  }
+
+  /** Answers whether it was there. */
+  #ensureDirectory(path: string): boolean {
     try {
       fs.mkdirSync(fsPath(path), 0o700);
       this.#tree.add(path, true);
-      return;
+      return false;
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
     }
-    if (lstat(path)?.isDirectory()) return;
+    if (lstat(path)?.isDirectory()) return true;
     this.#remove(path);
     fs.mkdirSync(fsPath(path), 0o700);
     // What stood here hid anything below; the directory in its place must not show it again.
     this.#tree.add(path, true);
     this.#seal(path);
+    return false;
   }
 
   #special(path: string, entry: TarEntry): void {
