@@ -3,6 +3,7 @@ import { BerthError } from '#common/errors.ts';
 import type { CreateContainerRequest__Output } from '#proto/runtime/v1/CreateContainerRequest.ts';
 import { CdiInjector } from './cdi/injector.ts';
 import { requestedCdiDevices } from './cdi/requested-devices.ts';
+import { prepareDeclaredVolumes } from './container-declared-volumes.ts';
 import { prepareImageVolumes } from './container-image-volumes.ts';
 import { type ContainerConfig, containerConfigFromWire } from './cri-types.ts';
 import { newId } from './ids.ts';
@@ -80,6 +81,9 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   };
   const rootfs = await rt.core.prepareSnapshot(id, image.chainId, labels);
 
+  const podMounts = rt.files.podMounts(sandbox.id, sandbox.sharing, security?.readonlyRootfs ?? false);
+  const taken = [...config.mounts, ...podMounts].map(({ containerPath }) => containerPath);
+  const declared = await prepareDeclaredVolumes(rt, undo, { id, paths: process.volumes, taken, rootfs });
   const mounts = await prepareImageVolumes(rt, undo, { id, mounts: config.mounts, labels });
 
   operation.stage('building the runtime spec');
@@ -94,7 +98,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     features,
     hostname: sandbox.metadata.config.hostname || hostname(),
     sandbox: { ...sandbox.metadata, pid: sandbox.pid },
-    podMounts: rt.files.podMounts(sandbox.id, sandbox.sharing, security?.readonlyRootfs ?? false),
+    podMounts: [...podMounts, ...declared],
     ...(targetPid === undefined ? {} : { targetPid }),
   });
 

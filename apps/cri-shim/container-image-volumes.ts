@@ -40,7 +40,7 @@ export async function prepareImageVolumes(
       await rt.core.removeSnapshot(key);
     });
     const snapshot = await rt.core.viewSnapshot(key, image.chainId, labels);
-    const root = await rt.volumes.mount(id, index, snapshot);
+    const root = await rt.volumes.mount(id, String(index), snapshot);
     told.push({ ...mount, image: { ...mount.image, imageRef: image.id } });
     // The snapshot shows the pod's ids by itself.
     mounted.push({ ...mount, hostPath: pathInImage(root, mount.imageSubPath), uidMappings: [], gidMappings: [] });

@@ -23,6 +23,7 @@ export async function removeKnownContainer(rt: Runtime, container: Container): P
     await rt.logs.detach(id);
     await rt.stdio.remove(id);
     await removeImageVolumes(rt, id, container.metadata.config.mounts);
+    await rt.declaredVolumes.remove(id);
     await rt.core.removeSnapshot(id);
     await rt.core.deleteRecord(id);
     rt.containers.delete(id);

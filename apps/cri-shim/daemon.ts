@@ -19,6 +19,7 @@ import { ResultCache } from './cni/result-cache.ts';
 import type { CriConfig } from './config.ts';
 import { Core, coreNamespace } from './core-client/core.ts';
 import { criMetrics } from './daemon-metrics.ts';
+import { DeclaredVolumes } from './declared-volumes.ts';
 import { TaskExecutor } from './exec/task-executor.ts';
 import { ImageVolumes } from './image-volumes.ts';
 import { CoreImageService } from './images/core-image-service.ts';
@@ -76,6 +77,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   await rt.files.prepare();
   await rt.stdio.prepare();
   await rt.volumes.prepare();
+  await rt.declaredVolumes.prepare();
 
   await coreReady(rt, stop);
   started.defer(() => rt.images.close());
@@ -168,6 +170,7 @@ function compose(config: CriConfig, identity: ServerIdentity | undefined, log: L
     files: new PodFiles(root, state),
     stdio: new Stdio(state),
     volumes: new ImageVolumes(state),
+    declaredVolumes: new DeclaredVolumes(root),
     sandboxes,
     containers,
     podEvents: new PodEvents(sandboxes, containers),

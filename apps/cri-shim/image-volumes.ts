@@ -1,12 +1,12 @@
-import { readlinkSync } from 'node:fs';
 import { mkdir, readdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '#common/errors.ts';
 import { mountOn } from '#common/mount.ts';
 import { removeView } from '#common/mount-idmapped.ts';
-import { close, MNT, O, open, openat2, RESOLVE, umount } from '#common/native/index.ts';
+import { MNT, umount } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { SnapshotMounts } from './core-client/types.ts';
+import { pathInRoot } from './path-in-root.ts';
 
 /** Key of the read-only snapshot behind a container's volume, by the volume's place among its mounts. */
 export function volumeKey(containerId: string, index: number): string {
@@ -18,7 +18,7 @@ export function containerOfKey(key: string): string {
   return key.replace(/-volume-\d+$/, '');
 }
 
-/** Images that are mounted for containers, at `<state>/image-volumes/CONTAINER/INDEX`. */
+/** Images that are mounted for containers, at `<state>/image-volumes/CONTAINER/NAME`. */
 export class ImageVolumes {
   readonly #root: string;
 
@@ -31,8 +31,8 @@ export class ImageVolumes {
   }
 
   /** Mounts a snapshot and answers where. A failure is cleaned up by `remove`. */
-  async mount(containerId: string, index: number, mounts: SnapshotMounts): Promise<string> {
-    const path = join(this.#root, containerId, String(index));
+  async mount(containerId: string, name: string, mounts: SnapshotMounts): Promise<string> {
+    const path = join(this.#root, containerId, name);
     await mkdir(path, { recursive: true, mode: 0o711 });
     try {
       for (const one of mounts) mountOn(one, path);
@@ -60,8 +60,7 @@ export class ImageVolumes {
 }
 
 /**
- * The place of `subPath` in a mounted image. Links in the image lead to places in the image, whatever they say
- * (CVE-2022-23648).
+ * The place of `subPath` in a mounted image.
  *
  * @throws invalid_argument for a path that isn't relative, climbs, or isn't in the image
  */
@@ -73,21 +72,13 @@ export function pathInImage(root: string, subPath: string): string {
       `image_sub_path ${JSON.stringify(subPath)} must be a relative path without ".."`,
     );
   }
-  const rootFd = open(root, O.PATH | O.DIRECTORY, 0);
   try {
-    const fd = openat2(rootFd, subPath, O.PATH, 0, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`);
-    } finally {
-      close(fd);
-    }
+    return pathInRoot(root, subPath);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw BerthError.from(error, `image_sub_path "${subPath}"`);
     throw new BerthError('invalid_argument', `image_sub_path "${subPath}" doesn't exist in the image`, {
       cause: error,
     });
-  } finally {
-    close(rootFd);
   }
 }
 

@@ -4,6 +4,7 @@ import type { SpecDirectories } from './cdi/spec-directories.ts';
 import type { PodNetwork } from './cni/network.ts';
 import type { CriConfig } from './config.ts';
 import type { Core } from './core-client/core.ts';
+import type { DeclaredVolumes } from './declared-volumes.ts';
 import type { Executor } from './exec/executor.ts';
 import type { ImageVolumes } from './image-volumes.ts';
 import type { ImageDrop } from './images/image-drop.ts';
@@ -42,6 +43,7 @@ export interface Runtime {
   readonly stats: Stats;
   readonly stdio: Stdio;
   readonly volumes: ImageVolumes;
+  readonly declaredVolumes: DeclaredVolumes;
   readonly sandboxes: Index<Sandbox>;
   readonly containers: Index<Container>;
   readonly podEvents: PodEvents;

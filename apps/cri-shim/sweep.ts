@@ -14,6 +14,8 @@ export interface Orphans {
   readonly stdio: readonly string[];
   /** Containers with images as volumes. */
   readonly volumes: readonly string[];
+  /** Containers with volumes that their images declare. */
+  readonly declaredVolumes: readonly string[];
   /** Root file systems and volumes of containers. */
   readonly snapshots: readonly string[];
 }
@@ -21,12 +23,13 @@ export interface Orphans {
 /** Looks for orphans; called before requests are served, so that nothing new is taken for one. */
 export async function orphans(rt: Runtime, recorded: ReadonlySet<string>): Promise<Orphans> {
   const unknown = (ids: Iterable<string>) => [...ids].filter((id) => /^[0-9a-f]{64}$/.test(id) && !recorded.has(id));
-  const [pods, attachments, stdio, journals, volumes, snapshots] = await Promise.all([
+  const [pods, attachments, stdio, journals, volumes, declaredVolumes, snapshots] = await Promise.all([
     rt.files.ids(),
     rt.network.attachedIds(),
     rt.stdio.ids(),
     readdir(journalsOf(rt)).catch(() => []),
     rt.volumes.ids(),
+    rt.declaredVolumes.ids(),
     rt.core.listSnapshots(snapshotLabel),
   ]);
   return {
@@ -34,6 +37,7 @@ export async function orphans(rt: Runtime, recorded: ReadonlySet<string>): Promi
     attachments: unknown(attachments),
     stdio: unknown(new Set([...stdio, ...journals])),
     volumes: unknown(volumes),
+    declaredVolumes: unknown(declaredVolumes),
     snapshots: snapshots.map(({ key }) => key).filter((key) => unknown([containerOfKey(key)]).length > 0),
   };
 }
@@ -68,6 +72,7 @@ export async function sweep(rt: Runtime, found: Orphans): Promise<void> {
     });
   }
   for (const id of found.volumes) await attempt(id, 'image volumes', () => rt.volumes.remove(id));
+  for (const id of found.declaredVolumes) await attempt(id, 'volumes', () => rt.declaredVolumes.remove(id));
   for (const id of found.snapshots) await attempt(id, 'a root file system', () => rt.core.removeSnapshot(id));
 }
 

@@ -30,6 +30,7 @@ export interface ImageOptions {
   readonly user?: string;
   readonly workingDir?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly volumes?: readonly string[];
   /** Further members, in a layer of their own. */
   readonly files?: readonly TarMember[];
 }
@@ -56,6 +57,9 @@ export function busyboxImage(options: ImageOptions = {}): TestImage {
       ...(options.entrypoint === undefined ? {} : { Entrypoint: options.entrypoint }),
       ...(options.user === undefined ? {} : { User: options.user }),
       ...(options.workingDir === undefined ? {} : { WorkingDir: options.workingDir }),
+      ...(options.volumes === undefined
+        ? {}
+        : { Volumes: Object.fromEntries(options.volumes.map((path) => [path, {}])) }),
       ...(options.labels === undefined ? {} : { Labels: options.labels }),
     },
     rootfs: { type: 'layers', diff_ids: archives.map(digestOf) },

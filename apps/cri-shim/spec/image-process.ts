@@ -9,6 +9,8 @@ export interface ImageProcess {
   readonly cmd: readonly string[];
   readonly workingDir: string;
   readonly stopSignal: string;
+  /** Paths that are to be volumes. */
+  readonly volumes: readonly string[];
 }
 
 /** @throws invalid_argument when a field has another type than the OCI image specification gives it. */
@@ -21,12 +23,19 @@ export function imageProcess(image: ImageConfig): ImageProcess {
     cmd: list(config.Cmd, 'Cmd'),
     workingDir: text(config.WorkingDir, 'WorkingDir'),
     stopSignal: text(config.StopSignal, 'StopSignal'),
+    volumes: keys(config.Volumes, 'Volumes'),
   };
 }
 
 function text(value: unknown, field: string): string {
   if (value === undefined || value === null) return '';
   if (typeof value === 'string' && !value.includes('\0')) return value;
+  throw new BerthError('invalid_argument', `the image's configuration has a bad ${field}`);
+}
+
+function keys(value: unknown, field: string): string[] {
+  if (value === undefined || value === null) return [];
+  if (typeof value === 'object' && !Array.isArray(value)) return list(Object.keys(value), field);
   throw new BerthError('invalid_argument', `the image's configuration has a bad ${field}`);
 }
 

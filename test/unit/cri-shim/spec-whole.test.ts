@@ -324,14 +324,19 @@ describe('the spec of a container', () => {
 });
 
 describe('an image’s configuration', () => {
-  it.each([{ Env: 'PATH=x' }, { Entrypoint: [1] }, { User: 5 }, { WorkingDir: 'a\0b' }, { Cmd: {} }])(
-    'that is hostile is refused: %j',
-    (config) => {
-      expect(() => imageProcess({ config: config as never })).toThrow(
-        expect.objectContaining({ code: 'invalid_argument' }),
-      );
-    },
-  );
+  it.each([
+    { Env: 'PATH=x' },
+    { Volumes: ['/a'] },
+    { Volumes: { '/a\0': {} } },
+    { Entrypoint: [1] },
+    { User: 5 },
+    { WorkingDir: 'a\0b' },
+    { Cmd: {} },
+  ])('that is hostile is refused: %j', (config) => {
+    expect(() => imageProcess({ config: config as never })).toThrow(
+      expect.objectContaining({ code: 'invalid_argument' }),
+    );
+  });
 });
 
 describe('mounts', () => {
