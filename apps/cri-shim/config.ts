@@ -33,7 +33,7 @@ const file = schema.table({
   /** Socket that the kubelet and crictl speak to. */
   address: schema.string(defaultPaths.criSocket),
   sandboxImage: schema.string('registry.k8s.io/pause:3.10.1'),
-  /** Whether references to Kubernetes' pause image, of any registry, are answered with the built-in one. */
+  /** Whether pulls of Kubernetes' pause image, from any registry, are answered with the built-in one. */
   servePause: schema.boolean(true),
   defaultRuntime: schema.string('runc'),
   /** What RuntimeConfig tells the kubelet; `auto`: systemd where it is the init. */

@@ -26,7 +26,7 @@ export interface ImageServiceOptions {
   readonly hostsDirectory: string;
   /** Reference of the image of pod sandboxes. */
   readonly sandboxImage: string;
-  /** Whether references to Kubernetes' pause image are answered with the built-in one. */
+  /** Whether pulls of Kubernetes' pause image are answered with the built-in one. */
   readonly servePause: boolean;
   readonly log: Logger;
 }
@@ -75,7 +75,9 @@ export class CoreImageService implements ImageService {
     reference: string,
     { credentials, signal }: { credentials?: PullCredentials; signal?: AbortSignal } = {},
   ): Promise<string> {
-    if (this.#isServed(reference)) return (this.find(reference) ?? (await this.#serveBuiltIn(reference, signal))).id;
+    if (this.#options.servePause && isPauseReference(reference)) {
+      return (this.find(reference) ?? (await this.#serveBuiltIn(reference, signal))).id;
+    }
     const parsed = pullName(reference);
     const key = [formatReference(parsed), fingerprint(credentials)].join(' ');
     return this.#pulls.run(key, (pullSignal) => this.#pull(reference, credentials, pullSignal), signal);
@@ -91,14 +93,8 @@ export class CoreImageService implements ImageService {
     return this.#cache.find(reference);
   }
 
-  async lookUp(reference: string, signal?: AbortSignal): Promise<ResolvedImage | undefined> {
-    return (
-      this.find(reference) ?? (this.#isServed(reference) ? await this.#serveBuiltIn(reference, signal) : undefined)
-    );
-  }
-
   async resolve(reference: string): Promise<ResolvedImage> {
-    const image = await this.lookUp(reference);
+    const image = this.find(reference);
     const facts = image === undefined ? undefined : this.#cache.factsOf(image.id);
     if (image === undefined || facts === undefined) {
       throw new BerthError('not_found', `image "${reference}" is not on this node: pull it first`);
@@ -139,10 +135,6 @@ export class CoreImageService implements ImageService {
     const record = await this.#core.get(name);
     if (record !== undefined) await this.#adopt(record, [name]);
     return this.resolve(name);
-  }
-
-  #isServed(reference: string): boolean {
-    return this.#options.servePause && isPauseReference(reference);
   }
 
   /** Stores the built-in pause image under a name. */

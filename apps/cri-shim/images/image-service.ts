@@ -48,8 +48,8 @@ export interface ImageFilesystem {
 /** The images of the node, over berthd. Reads are answered from memory. */
 export interface ImageService {
   /**
-   * Pulls and unpacks; an equal pull under way is joined. Resolves to the image's id. Kubernetes' pause image isn't
-   * pulled: see `lookUp`.
+   * Pulls and unpacks; an equal pull under way is joined. Resolves to the image's id. Of Kubernetes' pause image,
+   * whatever its registry and version, the built-in one is stored under that name instead.
    *
    * @throws `invalid_argument` for a malformed reference (named), `not_found`, `unauthenticated`, `permission_denied`,
    * `unavailable` (with the registry's host) and whatever else berthd reports.
@@ -62,11 +62,8 @@ export interface ImageService {
   /** The image for an id (with or without `sha256:`, or an unambiguous prefix of it), a name, `name@digest`. */
   find(reference: string): ResolvedImage | undefined;
 
-  /** Like `find`, and stores the built-in pause image under a reference to Kubernetes' that isn't there. */
-  lookUp(reference: string, signal?: AbortSignal): Promise<ResolvedImage | undefined>;
-
   /**
-   * Like `lookUp`, for container creation: the snapshot `chainId` is there when it resolves.
+   * Like `find`, for container creation: the snapshot `chainId` is there when it resolves.
    *
    * @throws `not_found` naming the reference, `invalid_argument` when it is malformed, `data_loss` for layers that are
    * not what the image says.

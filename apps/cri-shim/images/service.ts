@@ -17,8 +17,8 @@ export function imageService(images: ImageService, log: Logger): Service {
       async *streamImages({ filter }) {
         for (const list of inMessages(images.list(filter?.image?.image))) yield { images: list.map(toCri) };
       },
-      async imageStatus({ image: spec, verbose }, { signal }) {
-        const image = await images.lookUp(nameIn(spec), signal);
+      imageStatus({ image: spec, verbose }) {
+        const image = images.find(nameIn(spec));
         return image === undefined ? {} : { image: toCri(image), info: verbose ? verboseInfo(image) : {} };
       },
       async pullImage({ image, auth }, { signal }) {
