@@ -61,6 +61,12 @@ describe('archives of skopeo are imported', () => {
     expect(await ownOf('example.com/skopeo/oci:1')).toBe('one');
   });
 
+  it('an OCI layout in a directory', async () => {
+    copy(`docker://${registry.host}/team/two:v1`, `oci:${at('layout')}:example.com/skopeo/directory:1`);
+    expect(await text('images', 'import', at('layout'))).toBe('imported example.com/skopeo/directory:1\n');
+    expect(await ownOf('example.com/skopeo/directory:1')).toBe('two');
+  });
+
   it('a Docker archive', async () => {
     copy(`docker://${registry.host}/team/one:v1`, `docker-archive:${at('one.docker.tar')}:example.com/skopeo/docker:1`);
     expect(await text('images', 'import', at('one.docker.tar'))).toBe('imported example.com/skopeo/docker:1\n');

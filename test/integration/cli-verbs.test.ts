@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BerthCommand } from '../support/berth-command.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage, ociArchive } from '../support/busybox-image.ts';
+import { writeOciLayout } from '../support/oci-layout.ts';
 import { Registry } from '../support/registry.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -73,6 +74,21 @@ describe('images', () => {
     const child = spawn(process.execPath, [...command.words.slice(1), 'images', 'import', '--no-unpack', '-']);
     child.stdin.end(readFileSync(join(suite.dir, 'image.tar')));
     expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+
+  test('refuses a directory that is no OCI layout, or a damaged one, and says what is wrong', async () => {
+    const directory = join(suite.dir, 'no-layout');
+    mkdirSync(directory);
+    const none = await berth(['images', 'import', directory]);
+    expect(none.code).toBe(1);
+    expect(none.stderr).toMatch(/no-layout is no OCI image layout: it has no oci-layout/);
+    const fresh = busyboxImage({ files: [{ name: 'own', data: 'damaged' }] });
+    const layout = writeOciLayout(join(suite.dir, 'damaged-layout'), fresh, 'example.com/damaged:1');
+    const hex = fresh.config.digest.slice('sha256:'.length);
+    writeFileSync(join(layout, 'blobs/sha256', hex), 'damaged');
+    const damaged = await berth(['images', 'import', layout]);
+    expect(damaged.code).toBe(1);
+    expect(damaged.stderr).toContain(hex);
   });
 
   test('what is no archive is refused', async () => {

@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { busyboxImage, ociArchive } from '../support/busybox-image.ts';
 import { useCri } from '../support/cri-suite.ts';
+import { writeOciLayout } from '../support/oci-layout.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const atStart = busyboxImage({ files: [{ name: 'own', data: 'at the start' }] });
@@ -75,6 +76,22 @@ describe('the drop directory', () => {
     expect(imports('start.tar') + imports('renamed.tar')).toBe(1);
     expect(imports('parts.tar.gz')).toBe(1);
     expect(await criImage(startName)).toMatchObject({ pinned: true });
+  });
+
+  it('takes directories with an OCI layout that are renamed to it, and unpins what goes with one', async () => {
+    const image = busyboxImage({ files: [{ name: 'own', data: 'in a directory' }] });
+    const name = 'example.com/drop/directory:1';
+    renameSync(writeOciLayout(at('.layout'), image, name), at('layout'));
+    await waitFor('the image', async () => (await criImage(name))?.pinned);
+    renameSync(at('layout'), at('layout-renamed'));
+    mkdirSync(at('.broken'));
+    writeFileSync(at('.broken/index.json'), '{}');
+    renameSync(at('.broken'), at('broken'));
+    await waitFor('the other to be refused', () => existsSync(at('broken.error')));
+    expect(readFileSync(at('broken.error'), 'utf8')).toMatch(/no oci-layout/);
+    expect(imports('layout') + imports('layout-renamed')).toBe(1);
+    rmSync(at('layout-renamed'), { recursive: true });
+    await waitFor('the image to be unpinned', async () => (await criImage(name))?.pinned === false);
   });
 
   it('reads it again at the start when its images were removed', async () => {

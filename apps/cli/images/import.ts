@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { BerthError } from '#common/errors.ts';
+import { layoutArchive } from '#common/oci/layout-archive.ts';
 import { importArchive } from '#common/transfer/import-archive.ts';
 import type { Session } from '../session.ts';
 import { openProgress } from './progress-stream.ts';
@@ -9,16 +10,18 @@ export interface ImportOptions {
   readonly unpack: boolean;
 }
 
-/** `berth images import`: an OCI or Docker archive from a file, or from standard input for `-`. */
+/** `berth images import`: an OCI or Docker archive from a file, or from standard input for `-`, or an OCI layout directory. */
 export async function importImages(session: Session, file: string, options: ImportOptions): Promise<void> {
   const names: string[] = [];
   {
     const handle = file === '-' ? undefined : await openArchive(file);
+    const isDirectory = (await handle?.stat())?.isDirectory() ?? false;
     await using progress = await openProgress(session, ({ event, name }) => {
       if (event === 'saved') names.push(name);
     });
     try {
-      await importArchive(session.core.channel, handle?.createReadStream({ autoClose: false }) ?? process.stdin, {
+      const archive = isDirectory ? layoutArchive(file) : handle?.createReadStream({ autoClose: false });
+      await importArchive(session.core.channel, archive ?? process.stdin, {
         namespace: session.namespace,
         signal: session.signal,
         progressStream: progress.id,

@@ -41,7 +41,9 @@ export function imageVerbs(program: Command, act: Act): void {
 
   group
     .command('import <archive>')
-    .description('import an OCI or Docker archive; "-" reads standard input')
+    .description(
+      'import an OCI or Docker archive, or an OCI layout directory; "-" reads an archive from standard input',
+    )
     .option('--no-unpack', 'keep the content only')
     .addOption(snapshotterOption())
     .action((archive: string, options: { snapshotter: string; unpack: boolean }) =>

@@ -24,7 +24,7 @@ const pieceSize = 32 * 1024;
 /**
  * Imports an OCI or Docker archive into a daemon that speaks containerd's API, through the Transfer service: the
  * daemon reads the archive from a stream. The images keep the names that the archive gives them.
- * @throws BerthError with the daemon's code
+ * @throws BerthError with the daemon's code, or what reading the archive throws
  */
 export async function importArchive(
   channel: Channel,
@@ -38,6 +38,15 @@ export async function importArchive(
   const transfer = channel.client<TransferHandlers, TransferDefinition>('containerd.services.transfer.v1.Transfer');
   const over = new AbortController();
   const signal = call.signal === undefined ? over.signal : AbortSignal.any([over.signal, call.signal]);
+  let unread: unknown;
+  async function* pieces() {
+    try {
+      yield* archive instanceof Uint8Array ? [archive] : archive;
+    } catch (error) {
+      unread = error;
+      throw error;
+    }
+  }
   try {
     const id = `import-${randomUUID()}`;
     const stream = streaming.stream({ ...call, signal });
@@ -45,8 +54,8 @@ export async function importArchive(
     await stream.send(pack('containerd.services.streaming.v1.StreamInit', { id }));
     // The daemon answers once it knows the stream by its id; only then may a transfer name it.
     await answers.next();
-    // Its errors are left aside: the transfer knows why it failed, the stream only that it ended.
-    send(stream, answers, archive instanceof Uint8Array ? [archive] : archive).catch(() => over.abort());
+    // The stream's errors are left aside: the transfer knows why it failed, the stream only that it ended.
+    send(stream, answers, pieces()).catch(() => over.abort());
     const platform = { os: 'linux', architecture: architecture() };
     await transfer.transfer(
       {
@@ -62,7 +71,7 @@ export async function importArchive(
       call,
     );
   } catch (error) {
-    throw BerthError.from(error, 'import an archive');
+    throw BerthError.from(unread ?? error, 'import an archive');
   } finally {
     over.abort();
   }
@@ -72,7 +81,7 @@ export async function importArchive(
 async function send(
   stream: Bidi<Any, unknown>,
   answers: AsyncIterator<unknown>,
-  archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  archive: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   let window = 0;
   for await (const chunk of archive) {

@@ -1,6 +1,7 @@
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import type { Service } from '#common/grpc/adapter.ts';
 import type { Logger } from '#common/log.ts';
+import { layoutArchive } from '#common/oci/layout-archive.ts';
 import type { ContentStore } from '../content/store.ts';
 import { LayerApplier } from '../diff/apply.ts';
 import { LayerComparer } from '../diff/compare.ts';
@@ -112,7 +113,7 @@ export function openTransfers(parts: TransfersParts): Transfers {
       const platform = hostPlatform();
       return await withLease(ns, (lease) =>
         importImages(shared, {
-          archive: createReadStream(path),
+          archive: statSync(path).isDirectory() ? layoutArchive(path) : createReadStream(path),
           forceCompress: false,
           destination: { ns, name: '', labels: {}, rules: [tagOnlyNames] },
           selection: { platforms: [platform], limit: 0 },
