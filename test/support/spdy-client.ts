@@ -86,6 +86,11 @@ export class SpdyClient {
     await answered;
   }
 
+  /** Reads nothing any more. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
   /** Waits for the server to close the connection. */
   async closed(): Promise<void> {
     if (!this.#socket.destroyed) await new Promise((resolve) => this.#socket.once('close', resolve));

@@ -17,8 +17,8 @@ const MAX_WINDOW = 0x7fffffff;
 const UPDATE = WINDOW / 2;
 /** Open streams at most; what is beyond is refused. */
 const MAX_STREAMS = 4096;
-/** What a socket may hold for a peer that doesn't read, in answers that it asked for. */
-const MAX_UNSENT = 4 * 1024 * 1024;
+/** Control frames that wait for a peer which doesn't read, at most: it asked for them. */
+const MAX_UNSENT = 16_384;
 const SETTINGS_INITIAL_WINDOW_SIZE = 7;
 
 /**
@@ -43,6 +43,7 @@ export class SpdySession implements StreamHost {
   #initialWindow = WINDOW;
   #lastId = 0;
   #writing: Promise<unknown> = Promise.resolve();
+  #unsent = 0;
   #closed = false;
   /** Header blocks are inflated elsewhere: what follows them waits. */
   #deferred: (() => void)[] | undefined;
@@ -76,14 +77,10 @@ export class SpdySession implements StreamHost {
   /** Ends the connection after what has been written; streams that are open are cut off. */
   close(): void {
     if (this.#closed) return;
-    this.#closed = true;
-    clearTimeout(this.#idle);
-    for (const stream of [...this.#streams.values()]) stream.destroy();
-    this.#codec.close();
+    this.#shut();
     this.#socket.end();
     this.#socket.resume();
     setTimeout(() => this.#socket.destroy(), 1000).unref();
-    this.#ended.resolve();
   }
 
   /** Tells the peer that no more streams are taken, and ends the connection. */
@@ -300,16 +297,27 @@ export class SpdySession implements StreamHost {
 
   #write(frame: Buffer): void {
     if (this.#closed || this.#socket.destroyed) return;
-    this.#socket.write(frame);
-    if (this.#socket.writableLength > MAX_UNSENT) this.#fail(new Error('the peer does not read'));
+    this.#unsent++;
+    this.#socket.write(frame, () => {
+      this.#unsent--;
+    });
+    if (this.#unsent > MAX_UNSENT) this.#fail(new Error('the peer does not read'));
   }
 
   #fail(error: unknown): void {
     if (this.#closed) return;
-    this.#write(controlFrame(TYPE.GOAWAY, 0, this.#lastId, 1));
-    for (const stream of [...this.#streams.values()]) stream.destroy(BerthError.from(error));
-    this.close();
+    // From here on nothing is written any more, whatever the streams make of their end.
+    this.#shut(BerthError.from(error));
+    if (!this.#socket.destroyed) this.#socket.write(controlFrame(TYPE.GOAWAY, 0, this.#lastId, 1));
     this.#socket.destroy();
+  }
+
+  #shut(error?: BerthError): void {
+    this.#closed = true;
+    clearTimeout(this.#idle);
+    for (const stream of [...this.#streams.values()]) stream.destroy(error);
+    this.#codec.close();
+    this.#ended.resolve();
   }
 }
 
