@@ -58,7 +58,7 @@ export function parseDocument(bytes: Uint8Array, descriptor: Descriptor): Manife
     refuse('it is a schema 1 manifest, which is not supported; push the image again to convert it');
   }
   if (json.mediaType !== undefined && json.mediaType !== descriptor.mediaType) {
-    refuse(`it calls itself "${String(json.mediaType)}" but is described as "${descriptor.mediaType}"`);
+    refuse(`it calls itself ${JSON.stringify(json.mediaType)} but is described as "${descriptor.mediaType}"`);
   }
   if (isIndex(descriptor.mediaType)) {
     if ('config' in json || 'layers' in json) refuse('it is both an index and a manifest');
@@ -80,7 +80,7 @@ export function parseImageRootfs(bytes: Uint8Array, digest: string): ImageRootfs
   };
   const json = parseJson(bytes, refuse);
   const rootfs = object(json.rootfs ?? {}, 'rootfs', refuse);
-  if (rootfs.type !== undefined && rootfs.type !== 'layers') refuse(`rootfs type "${String(rootfs.type)}" is unknown`);
+  if (rootfs.type !== undefined && rootfs.type !== 'layers') refuse(`rootfs type ${JSON.stringify(rootfs.type)} is unknown`);
   const diffIds = rootfs.diff_ids ?? [];
   if (!Array.isArray(diffIds)) refuse('rootfs.diff_ids must be a list');
   const list = (diffIds as unknown[]).map((digest) => {

@@ -118,6 +118,12 @@ describe('parseDocument', () => {
     ],
     ['both index and manifest (CVE-2021-41190)', { manifests: [], layers: [] }, INDEX, /both an index and a manifest/],
     ['another media type inside', { mediaType: INDEX, config: part, layers: [] }, MANIFEST, /calls itself/],
+    [
+      'a media type that is no text',
+      { mediaType: { toString: 1 }, config: part, layers: [] },
+      MANIFEST,
+      /calls itself/,
+    ],
     ['schema 1', { schemaVersion: 1, fsLayers: [] }, MANIFEST, /schema 1/],
     ['schema 1 by its type', {}, 'application/vnd.docker.distribution.manifest.v1+prettyjws', /schema 1/],
     ['a digest that is none', { config: { ...part, digest: 'sha256:../../etc' } }, MANIFEST, /config: invalid digest/],
