@@ -442,6 +442,25 @@ describe('LayerApplier', () => {
       });
     });
 
+    it.each<[string, TarMember]>([
+      ['a name that is too long', { name: 'n', pax: { path: `d/${'x'.repeat(256)}` } }],
+      ['an attribute whose name is too long', { name: 'f', pax: { [`SCHILY.xattr.user.${'x'.repeat(260)}`]: '1' } }],
+      ['a directory with the name of a whiteout', { name: '.wh.a/b' }],
+      ['a whiteout for a directory', { name: '.wh./b', type: '5' }],
+    ])('calls %s an archive’s fault', async (_what, member) => {
+      await expect(applyMembers([member], bind(folder('out')))).rejects.toMatchObject({ code: 'invalid_argument' });
+      expect(fs.readdirSync(join(dir, 'out')).filter((name) => name.startsWith('.wh.'))).toEqual([]);
+    });
+
+    it('leaves out what aufs noted for itself', async () => {
+      const out = folder('out');
+      await applyMembers(
+        [{ name: '.wh..wh.plnk/', type: '5' }, { name: '.wh..wh.plnk/1.2' }, { name: 'f' }],
+        bind(out),
+      );
+      expect(fs.readdirSync(out)).toEqual(['f']);
+    });
+
     it('refuses a truncated archive and damaged compression', async () => {
       const tar = tarArchive([{ name: 'f', data: 'x'.repeat(5000) }]);
       await expect(apply(tar.subarray(0, 3000), bind(folder('a')))).rejects.toMatchObject({ code: 'invalid_argument' });

@@ -115,6 +115,7 @@ export class DirectoryTree {
     const lower = stat === undefined && this.#known.get(parent) === true ? this.#below.lookup(path) : undefined;
     if (lower?.kind === 'symlink') return { target: lower.target };
     if (lower?.kind !== 'directory' && !make) return undefined;
+    if (path.includes('/.wh.')) throw notDirectory(path, 'names that begin with ".wh." are for whiteouts');
     this.#make(path, lower?.kind === 'directory' ? lower : undefined, stat === undefined ? 'nothing' : 'whiteout');
     this.#known.set(path, lower?.kind === 'directory');
     return 'directory';

@@ -1,5 +1,5 @@
 import * as fs from 'node:fs';
-import { BerthError } from '#common/errors.ts';
+import { BerthError, messageOf } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, components, displayPath, fsPath } from './byte-path.ts';
 import { DirectoryTree, isWhiteout, lstat } from './directory-tree.ts';
@@ -17,6 +17,9 @@ export type Whiteouts =
   | { readonly style: 'remove' };
 
 const { O_WRONLY, O_CREAT, O_EXCL, S_IFCHR, S_IFBLK, S_IFIFO } = fs.constants;
+
+/** What a file system answers to names, links and attributes that it can't hold: the archive's fault, not the node's. */
+const IMPOSSIBLE = ['ENAMETOOLONG', 'ELOOP', 'EMLINK', 'ERANGE', 'E2BIG', 'EINVAL', 'EOVERFLOW', 'EFBIG'];
 
 /**
  * Applies the entries of a layer to the root directory of this process, which is meant to be the layer's own (chroot):
@@ -56,7 +59,9 @@ export class LayerWriter {
         this.#begin(event.entry);
       }
     } catch (error) {
-      throw BerthError.from(error, `layer entry "${displayPath(this.#entry?.name ?? '')}"`);
+      const context = `layer entry "${displayPath(this.#entry?.name ?? '')}"`;
+      if (!hasErrno(error, ...IMPOSSIBLE)) throw BerthError.from(error, context);
+      throw new BerthError('invalid_argument', `${context}: ${messageOf(error)}`, { cause: error });
     }
   }
 
@@ -73,6 +78,8 @@ export class LayerWriter {
       if (entry.kind === 'directory') this.#describe('/', entry, true);
       return;
     }
+    // What aufs kept for itself is nobody's any more.
+    if (parts.some((part) => part.startsWith('.wh..wh.'))) return;
     if (base.startsWith('.wh.')) {
       this.#whiteout(parts, base);
       return;

@@ -18,7 +18,7 @@ export function readAsText(archive: Buffer, random: Random): string {
           const { xattrs, mtime, atime, ...entry } = event.entry;
           lines.push(`${JSON.stringify(entry)} ${mtime} ${atime} ${[...xattrs.keys()]} `);
         } else if (event.type === 'data') lines.push(event.data.toString('latin1'));
-        else lines.push('\n');
+        else lines.push(event.type === 'hole' ? `hole of ${event.length}` : '\n');
       }
       at = end;
     }
