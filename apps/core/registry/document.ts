@@ -80,7 +80,8 @@ export function parseImageRootfs(bytes: Uint8Array, digest: string): ImageRootfs
   };
   const json = parseJson(bytes, refuse);
   const rootfs = object(json.rootfs ?? {}, 'rootfs', refuse);
-  if (rootfs.type !== undefined && rootfs.type !== 'layers') refuse(`rootfs type ${JSON.stringify(rootfs.type)} is unknown`);
+  if (rootfs.type !== undefined && rootfs.type !== 'layers')
+    refuse(`rootfs type ${JSON.stringify(rootfs.type)} is unknown`);
   const diffIds = rootfs.diff_ids ?? [];
   if (!Array.isArray(diffIds)) refuse('rootfs.diff_ids must be a list');
   const list = (diffIds as unknown[]).map((digest) => {
