@@ -181,8 +181,17 @@ function callOptions(options: CallOptions): grpc.CallOptions {
   return options.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs };
 }
 
-/** The BerthError for a failed call. A call that our own signal ended fails with the signal's reason. */
+/** What grpc-js says of a call whose HTTP/2 stream was reset with CANCEL: the server has given no status of its own. */
+const resetDetails = 'Call cancelled';
+
+/**
+ * The BerthError for a failed call. A call that our own signal ended fails with the signal's reason; one that the server
+ * broke off, as it does when it stops, is unavailable.
+ */
 function callError(error: grpc.ServiceError, signal: AbortSignal | undefined): BerthError {
   if (error.code === grpc.status.CANCELLED && signal?.aborted) return BerthError.from(signal.reason);
+  if (error.code === grpc.status.CANCELLED && error.details === resetDetails) {
+    return new BerthError('unavailable', 'the server has broken off the call: it is stopping', { cause: error });
+  }
   return new BerthError(codeOfStatus(error.code), error.details || error.message, { cause: error });
 }

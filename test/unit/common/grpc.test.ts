@@ -154,6 +154,21 @@ describe('a unary method', () => {
     await expect(reason.promise).resolves.toMatchObject({ code: 'canceled' });
   });
 
+  test('is unavailable when the server ends amid the call, which nobody cancelled', async () => {
+    const started = Promise.withResolvers<void>();
+    const content = await serve({
+      abort: () => {
+        started.resolve();
+        return new Promise(() => undefined);
+      },
+    });
+    const call = content.abort({ ref: 'x' });
+    call.catch(() => undefined);
+    await started.promise;
+    await server.close(0);
+    await expect(call).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
   test('sees its signal fire with deadline_exceeded when the deadline passes', async () => {
     const reason = Promise.withResolvers<unknown>();
     const content = await serve({
