@@ -2,10 +2,17 @@ import { close, closeSync, fdatasync, openSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { BerthError } from '#common/errors.ts';
-import { errnoOf, hasErrno } from '#common/node-error.ts';
+import { errnoOf } from '#common/node-error.ts';
+import { RowQuery } from './row-query.ts';
 import { applicationId, migrations } from './schema.ts';
 
 const sync = promisify(fdatasync);
+
+/**
+ * Pages of 4 KiB that the log takes before what it holds goes into the database, which waits for the disk twice. In 16 MB
+ * a page that is written again and again is there often and copied once.
+ */
+const pagesPerCheckpoint = 4000;
 
 /**
  * The daemon's one connection to its SQLite database. Calls are synchronous, so that a transaction can't interleave with
@@ -21,6 +28,7 @@ export class Database implements Disposable {
   readonly path: string;
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #queries = new Map<string, RowQuery>();
   readonly #walFd: number;
   readonly #onDamage: DatabaseOptions['onDamage'];
   readonly #damaged = new Set<string>();
@@ -50,11 +58,11 @@ export class Database implements Disposable {
 
   /** The first row, if any. */
   get<Row>(sql: string, ...params: SQLInputValue[]): Row | undefined {
-    return this.#guard(() => readRows(this.prepare(sql), (statement) => statement.get(...params))) as Row | undefined;
+    return this.#guard(() => this.#query(sql).get(params)) as Row | undefined;
   }
 
   all<Row>(sql: string, ...params: SQLInputValue[]): Row[] {
-    return this.#guard(() => readRows(this.prepare(sql), (statement) => statement.all(...params))) as Row[];
+    return this.#guard(() => this.#query(sql).all(params)) as Row[];
   }
 
   /** Runs a change; answers the number of rows it touched and the id of the row it inserted. */
@@ -127,12 +135,22 @@ export class Database implements Disposable {
 
   close(): void {
     this.#statements.clear();
+    this.#queries.clear();
     this.#db.close();
     close(this.#walFd, () => {});
   }
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #query(sql: string): RowQuery {
+    let query = this.#queries.get(sql);
+    if (!query) {
+      query = new RowQuery(this.#db.prepare(sql));
+      this.#queries.set(sql, query);
+    }
+    return query;
   }
 
   #committed(): void {
@@ -170,6 +188,7 @@ export function openDatabase(path: string, options: DatabaseOptions = {}): Datab
       enableForeignKeyConstraints: true,
     });
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;');
+    db.exec(`PRAGMA wal_autocheckpoint = ${pagesPerCheckpoint}`);
     check(db, path, options.check ?? 'quick');
     migrate(db, path);
     // Only the log may be opened beside SQLite: closing a descriptor of the database itself would drop SQLite's locks.
@@ -177,34 +196,6 @@ export function openDatabase(path: string, options: DatabaseOptions = {}): Datab
   } catch (error) {
     if (db?.isOpen) db.close();
     throw BerthError.from(databaseError(error, path));
-  }
-}
-
-/**
- * Node refuses all rows when one has an integer that a number can't hold. Such a row is damaged: it gets NaN there, for
- * whoever makes a record of it to find out, and the others are read.
- */
-function readRows(statement: StatementSync, read: (statement: StatementSync) => unknown): unknown {
-  try {
-    return read(statement);
-  } catch (error) {
-    if (!hasErrno(error, 'ERR_OUT_OF_RANGE')) throw error;
-  }
-  statement.setReadBigInts(true);
-  try {
-    const result = read(statement);
-    for (const row of Array.isArray(result) ? result : [result]) toNumbers(row as Record<string, unknown>);
-    return result;
-  } finally {
-    statement.setReadBigInts(false);
-  }
-}
-
-function toNumbers(row: Record<string, unknown>): void {
-  for (const [column, value] of Object.entries(row)) {
-    if (typeof value !== 'bigint') continue;
-    const number = Number(value);
-    row[column] = Number.isSafeInteger(number) ? number : Number.NaN;
   }
 }
 
