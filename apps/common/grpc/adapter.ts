@@ -13,10 +13,11 @@ import { type HandlerTypes, type KindOf, type MethodName, type MethodsOf, method
  * What a service's author writes, one function per method, named as on the wire but with a small first letter:
  *
  * - unary: `(req, ctx) => Res | Promise<Res>`
- * - server stream: `(req, ctx) => AsyncIterable<Res>`
+ * - server stream: `(req, ctx) => AsyncIterable<Res>`, or an `Iterable` where nothing is waited for, which costs less
  * - both ways: `(requests, ctx) => AsyncIterable<Res>`
  *
- * `H` is the generated `XHandlers`. A method left out answers UNIMPLEMENTED. What is thrown becomes the status.
+ * `H` is the generated `XHandlers`. A method left out answers UNIMPLEMENTED. What is thrown becomes the status. Wherever
+ * there is a `Res`, a Buffer is one that is encoded already.
  */
 export type Implementation<H> = {
   readonly [K in keyof MethodsOf<H> as MethodName<K>]?: Handler<KindOf<H[K]>, HandlerTypes<H[K]>>;
@@ -24,10 +25,10 @@ export type Implementation<H> = {
 
 type Handler<Kind, Types> = Types extends { req: infer Req; res: infer Res }
   ? Kind extends 'unary'
-    ? (req: Req, ctx: CallContext) => Res | Promise<Res>
+    ? (req: Req, ctx: CallContext) => Res | Buffer | Promise<Res | Buffer>
     : Kind extends 'serverStream'
-      ? (req: Req, ctx: CallContext) => AsyncIterable<Res>
-      : (requests: AsyncIterable<Req>, ctx: CallContext) => AsyncIterable<Res>
+      ? (req: Req, ctx: CallContext) => AsyncIterable<Res | Buffer> | Iterable<Res | Buffer>
+      : (requests: AsyncIterable<Req>, ctx: CallContext) => AsyncIterable<Res | Buffer>
   : never;
 
 /** A service that a {@link GrpcServer} can serve. */
@@ -112,7 +113,9 @@ async function respond(
   const ctx = new ServerCallContext(call, log);
   let failure: BerthError | undefined;
   try {
-    await pump((handler as Untyped)(input, ctx) as AsyncIterable<unknown>, call, ctx.signal);
+    const items = (handler as Untyped)(input, ctx) as AsyncIterable<unknown> | Iterable<unknown>;
+    if (Symbol.iterator in items) await writeAll(items, call, ctx.signal);
+    else await pump(items, call, ctx.signal);
   } catch (error) {
     // Whatever the handler made of it, a cancelled call ends as cancelled.
     failure = BerthError.from(ctx.cancelled ? ctx.signal.reason : error);
@@ -131,6 +134,14 @@ function ended(
 ): void {
   if (!endedCalls.isWanted) return;
   endedCalls.tell({ method, type, code: failure?.code, seconds: (performance.now() - startedAt) / 1000 });
+}
+
+/** As {@link pump}, for items that are at hand: others have their turn whenever the client has enough to read. */
+async function writeAll(items: Iterable<unknown>, call: WritableCall, signal: AbortSignal): Promise<void> {
+  for (const item of items) {
+    signal.throwIfAborted();
+    if (!call.write(item)) await once(call, 'drain', { signal });
+  }
 }
 
 /** Writes each item, waiting while the client doesn't read; gives up, and tells the source, when the call is over. */

@@ -38,6 +38,8 @@ export class ServerCallContext implements CallContext {
   readonly #call: ServerCall;
   readonly log: Logger;
   #controller: AbortController | undefined;
+  /** Asked for more than once in most calls; undefined until then. */
+  #namespace: { readonly sent: string | undefined } | undefined;
 
   constructor(call: ServerCall, log: Logger) {
     this.#call = call;
@@ -84,7 +86,8 @@ export class ServerCallContext implements CallContext {
   }
 
   get namespaceIfAny(): string | undefined {
-    return first(this.#call.metadata, metadataKeys.namespace);
+    this.#namespace ??= { sent: first(this.#call.metadata, metadataKeys.namespace) };
+    return this.#namespace.sent;
   }
 
   get lease(): string | undefined {

@@ -29,8 +29,9 @@ type Definition = MethodDefinition<unknown, unknown>;
 
 // The tables of methods and messages come from the same files: each name here is one of a message.
 
+/** Messages that are encoded already go out as they are. */
 function encoder(name: string): Definition['responseSerialize'] {
-  return (message) => encode(name as MessageName, message as never);
+  return (message) => (Buffer.isBuffer(message) ? message : encode(name as MessageName, message as never));
 }
 
 function decoder(name: string): Definition['requestDeserialize'] {

@@ -3,6 +3,7 @@ import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampFromInstant } from '#common/timestamp.ts';
+import { encodePages } from '#common/wire/pages.ts';
 import type {
   Container__Output,
   Container as WireContainer,
@@ -10,6 +11,8 @@ import type {
 import type { ContainersHandlers } from '#proto/containerd/services/containers/v1/Containers.ts';
 import { fromAny, fromAnys, toAny, toAnys } from '../metadata/typed-bytes.ts';
 import type { Container, ContainerInput, ContainerStore } from './store.ts';
+
+const listResponse = 'containerd.services.containers.v1.ListContainersResponse';
 
 /** `containerd.services.containers.v1.Containers`. */
 export function containersService(containers: ContainerStore, log: Logger): Service {
@@ -20,9 +23,11 @@ export function containersService(containers: ContainerStore, log: Logger): Serv
         return { container: toWire(containers.get(namespace, id)) };
       },
       list({ filters }, { namespace }) {
-        return { containers: containers.list(namespace, filters).map(toWire) };
+        return encodePages(listResponse, containers.each(namespace, filters), (page) => ({
+          containers: page.map(toWire),
+        }));
       },
-      async *listStream({ filters }, { namespace }) {
+      *listStream({ filters }, { namespace }) {
         for (const container of containers.each(namespace, filters)) yield { container: toWire(container) };
       },
       create({ container }, { namespace }) {

@@ -6,20 +6,12 @@ import type { ContentStore } from './store.ts';
 /** Bytes per message, well below gRPC's limit of 16 MiB. */
 const pieceSize = 1 << 20;
 
-/** A `ReadContentResponse` that is encoded already. */
-export interface ContentPiece {
-  readonly offset: number;
-  readonly data: Buffer;
-  /** The whole message; `data` is its end. */
-  readonly encoded: Buffer;
-}
-
-/** Content.Read: every piece is read from the file to the place it has in its message. */
+/** Content.Read, as encoded `ReadContentResponse`s: every piece is read from the file to the place it has in its message. */
 export async function* readContent(
   content: ContentStore,
   request: ReadContentRequest__Output,
   namespace: string,
-): AsyncGenerator<ContentPiece> {
+): AsyncGenerator<Buffer> {
   const { digest } = request;
   await using reader = await content.open(namespace, digest);
   const offset = Math.max(0, Number(request.offset));
@@ -31,11 +23,10 @@ export async function* readContent(
   for (let at = offset; at < end; at += pieceSize) {
     const length = Math.min(pieceSize, end - at);
     const head = headOf(at, length);
-    const encoded = Buffer.allocUnsafe(head.length + length);
-    encoded.set(head);
-    const data = encoded.subarray(head.length);
-    await reader.fill(data, at);
-    yield { offset: at, data, encoded };
+    const message = Buffer.allocUnsafe(head.length + length);
+    message.set(head);
+    await reader.fill(message.subarray(head.length), at);
+    yield message;
   }
 }
 

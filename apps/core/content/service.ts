@@ -1,4 +1,3 @@
-import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import { BerthError } from '#common/errors.ts';
 import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
@@ -7,7 +6,7 @@ import { timestampFromInstant } from '#common/timestamp.ts';
 import type { ContentHandlers } from '#proto/containerd/services/content/v1/Content.ts';
 import type { Info as WireInfo } from '#proto/containerd/services/content/v1/Info.ts';
 import type { Status as WireStatus } from '#proto/containerd/services/content/v1/Status.ts';
-import { type ContentPiece, readContent } from './content-read.ts';
+import { readContent } from './content-read.ts';
 import { writeContent } from './content-write.ts';
 import type { ContentInfo, ContentStore, IngestStatus } from './store.ts';
 
@@ -16,9 +15,8 @@ const infosPerMessage = 100;
 
 /** `containerd.services.content.v1.Content`. */
 export function contentService(content: ContentStore, log: Logger): Service {
-  const { Read, ...others } = serviceDefinition('containerd.services.content.v1.Content') as Definition;
   return implement<ContentHandlers>(
-    { ...others, Read: { ...Read, responseSerialize: ({ encoded }) => encoded } },
+    serviceDefinition('containerd.services.content.v1.Content'),
     {
       info({ digest }, { namespace }) {
         return { info: infoToWire(content.info(namespace, digest)) };
@@ -58,8 +56,6 @@ export function contentService(content: ContentStore, log: Logger): Service {
     { log },
   );
 }
-
-type Definition = ServiceDefinition & { readonly Read: MethodDefinition<unknown, ContentPiece> };
 
 function infoToWire({ digest, size, createdAt, updatedAt, labels }: ContentInfo): WireInfo {
   return {

@@ -221,14 +221,21 @@ describe('a server stream', () => {
     expect(received).toEqual(Array.from({ length: 40 }, (_, n) => n));
   });
 
-  test('stops producing while the client does not read', async () => {
+  test.each([
+    [
+      'asynchronous',
+      async function* (data: Iterable<object>) {
+        yield* data;
+      },
+    ],
+    ['immediate', (data: Iterable<object>) => data],
+  ])('stops producing while the client does not read, an %s source', async (_kind, sourceOf) => {
     let produced = 0;
     const total = 400;
-    const content = await serve({
-      async *read() {
-        for (; produced < total; produced++) yield { data: Buffer.alloc(64 * 1024) };
-      },
-    });
+    function* datas() {
+      for (; produced < total; produced++) yield { data: Buffer.alloc(64 * 1024) };
+    }
+    const content = await serve({ read: () => sourceOf(datas()) });
     const stream = content.read({});
     await stream.next();
     const seen: number[] = [];
@@ -238,6 +245,20 @@ describe('a server stream', () => {
     let received = 1;
     for await (const _ of stream) received++;
     expect(received).toBe(total);
+  });
+
+  test('ends an immediate source when the client leaves the loop', async () => {
+    const ended = Promise.withResolvers<string>();
+    function* datas() {
+      try {
+        for (;;) yield { data: Buffer.alloc(64 * 1024) };
+      } finally {
+        ended.resolve('ended');
+      }
+    }
+    const content = await serve({ read: datas });
+    for await (const _ of content.read({})) break;
+    await expect(ended.promise).resolves.toBe('ended');
   });
 
   test('ends its generator when the client leaves the loop', async () => {

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import { protoOptions, protoRoot } from '#common/proto/options.ts';
 import { decode, encode, type MessageName } from '#common/wire/codec.ts';
+import { encodePages } from '#common/wire/pages.ts';
 import { type Field, rules } from '#common/wire/schema.ts';
 import { services } from '#proto/services.ts';
 import { enums, messages } from '#proto/wire.ts';
@@ -46,6 +47,13 @@ describe('the wire codec', () => {
       expect(encode(name, {} as never)).toHaveLength(0);
       expect(decode(name, new Uint8Array())).toEqual(reference(name).deserialize(Buffer.alloc(0)));
     });
+  });
+
+  it.each([0, 1, 31, 32, 33, 100])('makes one message of %i items that are encoded a page at a time', (count) => {
+    const names = Array.from({ length: count }, (_, index) => `n${index}`);
+    const type = 'containerd.services.namespaces.v1.ListNamespacesResponse';
+    const encoded = encodePages(type, names, (page) => ({ namespaces: page.map((name) => ({ name })) }));
+    expect(decode(type, encoded).namespaces.map(({ name }) => name)).toEqual(names);
   });
 
   it('keeps what is longer than the memory that all messages begin in', () => {

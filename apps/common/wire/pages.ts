@@ -1,0 +1,26 @@
+import type { WireTypes } from '#proto/wire.ts';
+import { encode, type MessageName } from './codec.ts';
+
+/** Few enough to be dead before V8 moves them, many enough that each page's own cost doesn't count. */
+const itemsPerPage = 32;
+
+/**
+ * Encodes a message that is one long repeated field, a few items at a time: the objects that each item takes on its way
+ * are garbage at once, where thousands at a time would be copied twice before they are. Encoded messages that follow each
+ * other are one message with the items of all (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+ */
+export function encodePages<M extends MessageName, Item>(
+  type: M,
+  items: Iterable<Item>,
+  messageOf: (page: Item[]) => WireTypes[M]['in'],
+): Buffer {
+  const pages: Buffer[] = [];
+  let page: Item[] = [];
+  for (const item of items) {
+    if (page.push(item) < itemsPerPage) continue;
+    pages.push(encode(type, messageOf(page)));
+    page = [];
+  }
+  pages.push(encode(type, messageOf(page)));
+  return Buffer.concat(pages);
+}
