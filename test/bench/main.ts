@@ -6,6 +6,7 @@ import { loadavg } from 'node:os';
 import { coreBench, coreParts } from './core.ts';
 import { podsBench } from './pods.ts';
 import { shimBench } from './shim.ts';
+import { streamsBench, streamsParts } from './streams.ts';
 
 /** Each measures and answers a table. */
 const suites: Readonly<Record<string, () => Promise<string>>> = {
@@ -13,6 +14,8 @@ const suites: Readonly<Record<string, () => Promise<string>>> = {
   core: () => coreBench(),
   ...Object.fromEntries(coreParts.map((part) => [`core:${part}`, () => coreBench([part])])),
   shim: shimBench,
+  streams: () => streamsBench(),
+  ...Object.fromEntries(streamsParts.map((part) => [`streams:${part}`, () => streamsBench([part])])),
 };
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : ['pods'];

@@ -5,14 +5,10 @@
  * a scratch folder and is gone at the end. Figures depend on the machine and on what else it does: compare columns,
  * not runs.
  */
-import { existsSync, readFileSync } from 'node:fs';
 import Table from 'cli-table3';
-import { busyboxImage } from '../support/busybox-image.ts';
 import { killCgroups, removeCgroups } from '../support/cgroups.ts';
-import { Registry } from '../support/registry.ts';
 import { removeScratch, scratchDir } from '../support/scratch.ts';
-import { startBerth } from './berth.ts';
-import { type BenchOptions, startContainerd } from './containerd.ts';
+import { startBoth } from './both.ts';
 import { runtimeMemory, shimMemory } from './memory.ts';
 import { type PodTimes, removePod, type StartedPod, startPod } from './pod.ts';
 import type { BenchRuntime } from './runtime.ts';
@@ -20,7 +16,6 @@ import { median } from './statistics.ts';
 
 const rounds = 15;
 const standing = 20;
-const pausePath = new URL('../../dist/pause', import.meta.url).pathname;
 
 interface Figures {
   readonly starts: PodTimes[];
@@ -36,14 +31,7 @@ export async function podsBench(): Promise<string> {
   const cgroup = dir.slice(dir.lastIndexOf('/') + 1);
   try {
     await using stack = new AsyncDisposableStack();
-    const registry = stack.use(await Registry.start(dir));
-    const image = await registry.push(busyboxImage(), 'library/busybox');
-    const options = { cgroup: `/${cgroup}`, image, pauseImage: await registry.push(pauseImage(), 'pause', '3.10.1') };
-    const start = async (
-      name: string,
-      starter: (options: BenchOptions) => Promise<BenchRuntime>,
-    ): Promise<BenchRuntime> => stack.use(await starter({ ...options, dir: `${dir}/${name}` }));
-    const runtimes = [await start('berth', startBerth), await start('containerd', startContainerd)];
+    const runtimes = await startBoth(dir, cgroup, stack);
 
     const figures = new Map(runtimes.map((runtime) => [runtime, emptyFigures()]));
     const of = (runtime: BenchRuntime): Figures => figures.get(runtime) as Figures;
@@ -87,16 +75,6 @@ export async function podsBench(): Promise<string> {
 
 function emptyFigures(): Figures {
   return { starts: [], removals: [], cpuPerPod: 0, memoryPerPod: 0, shims: [] };
-}
-
-/** The pause program of Berth for both, so that the peer starts the same process. */
-function pauseImage(): ReturnType<typeof busyboxImage> {
-  if (!existsSync(pausePath)) throw new Error(`${pausePath} is missing: run "npm run build"`);
-  return busyboxImage({
-    entrypoint: ['/pause'],
-    cmd: [],
-    files: [{ name: 'pause', mode: 0o755, data: readFileSync(pausePath) }],
-  });
 }
 
 function report(results: readonly { name: string; figures: Figures }[]): string {

@@ -138,6 +138,8 @@ export class ClientStream {
   readonly id: number;
   readonly #client: SpdyClient;
   readonly #chunks: Buffer[] = [];
+  #length = 0;
+  #wanted: { readonly bytes: number; readonly come: PromiseWithResolvers<void> } | undefined;
   readonly #ended = Promise.withResolvers<void>();
   /** The reason of a reset. */
   reset: number | undefined;
@@ -161,12 +163,26 @@ export class ClientStream {
     return this.sofar;
   }
 
+  /** What has come once it is so much. */
+  async atLeast(bytes: number): Promise<{ readonly length: number }> {
+    this.#wanted = { bytes, come: Promise.withResolvers() };
+    this.#count();
+    await this.#wanted.come.promise;
+    return { length: this.#length };
+  }
+
   get sofar(): string {
     return Buffer.concat(this.#chunks).toString();
   }
 
   receive(payload: Buffer): void {
     this.#chunks.push(Buffer.from(payload));
+    this.#length += payload.length;
+    this.#count();
+  }
+
+  #count(): void {
+    if (this.#wanted !== undefined && this.#length >= this.#wanted.bytes) this.#wanted.come.resolve();
   }
 
   resetBy(reason: number): void {
