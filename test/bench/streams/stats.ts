@@ -1,4 +1,4 @@
-import { forEachAtOnce } from '../at-once.ts';
+import { forEachAtOnce } from '../../support/at-once.ts';
 import { removePod, startPod } from '../pod.ts';
 import { median } from '../statistics.ts';
 import type { StreamsSide } from './side.ts';
