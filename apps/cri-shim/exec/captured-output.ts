@@ -1,6 +1,5 @@
-import { close, constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { promisify } from 'node:util';
 import { mkfifo } from '#common/native/index.ts';
 
 /** Bytes that several streams may hold together. */
@@ -51,10 +50,10 @@ export class CapturedOutput {
   }
 
   /** The command holds the FIFO now, or never will. */
-  async release(): Promise<void> {
+  release(): void {
     const holder = this.#holder;
     this.#holder = undefined;
-    if (holder !== undefined) await promisify(close)(holder);
+    if (holder !== undefined) closeSync(holder);
   }
 
   /** What was read, with a last line about what was dropped. */
@@ -65,7 +64,7 @@ export class CapturedOutput {
 
   /** Stops reading. */
   async close(): Promise<void> {
-    await this.release();
+    this.release();
     this.#socket.destroy();
     await this.ended;
   }
