@@ -1,10 +1,12 @@
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ContainerConfig } from '#proto/runtime/v1/ContainerConfig.ts';
 import { type Berth, startBerth } from '../support/berth.ts';
 import { removeBridge } from '../support/bridge.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
 import { removeCgroups } from '../support/cgroups.ts';
 import { importImage } from '../support/client-route.ts';
+import type { CriClients } from '../support/cri-clients.ts';
 import { busybox, freeNetwork, patient } from '../support/cri-suite.ts';
 import type { LeakScope } from '../support/leaks.ts';
 import { removeScratch, scratchDir } from '../support/scratch.ts';
@@ -13,10 +15,20 @@ import { waitFor } from '../support/wait-for.ts';
 /** Both daemons, for pods that come and go. */
 export interface SoakBed extends AsyncDisposable {
   readonly berth: Berth;
+  readonly cri: CriClients;
   readonly scope: LeakScope;
   /** A pod with a container that exits with a code of its own, from creation to removal. @throws what a call answers */
   onePod(): Promise<void>;
   removeAll(): Promise<void>;
+  /** A pod with one container, left running. */
+  start(name: string, container: Pick<ContainerConfig, 'command' | 'mounts'>): Promise<StandingPod>;
+}
+
+export interface StandingPod {
+  readonly podSandboxId: string;
+  readonly containerId: string;
+  /** The container's. */
+  readonly log: string;
 }
 
 export async function soakBed(): Promise<SoakBed> {
@@ -28,7 +40,8 @@ export async function soakBed(): Promise<SoakBed> {
   const berth = await startBerth({ dir, network: freeNetwork(), logLevel: 'warn' });
   stack.defer(() => removeBridge(berth.network));
   stack.defer(() => berth.stop());
-  const { runtime, image } = stack.use(berth.clients());
+  const cri = stack.use(berth.clients());
+  const { runtime, image } = cri;
   {
     using core = berth.berthd.clients('k8s.io');
     await importImage(core, busyboxImage(), busybox);
@@ -74,6 +87,27 @@ export async function soakBed(): Promise<SoakBed> {
     if (exitCode.code !== code) throw new Error(`${name}: exit code ${exitCode.code} in place of ${code}`);
     await remove(podSandboxId);
   };
+  const start: SoakBed['start'] = async (name, fields) => {
+    const logDirectory = join(dir, 'pod-logs', name);
+    mkdirSync(logDirectory, { recursive: true });
+    const sandboxConfig = {
+      metadata: { name, uid: name, namespace: 'soak', attempt: 0 },
+      hostname: name,
+      logDirectory,
+      linux: { cgroupParent: `/${cgroup}`, securityContext: {} },
+    };
+    const { podSandboxId } = await runtime.runPodSandbox({ config: sandboxConfig }, patient);
+    const config = {
+      metadata: { name: 'c', attempt: 0 },
+      image: { image: busybox },
+      logPath: 'c.log',
+      linux: { securityContext: {} },
+      ...fields,
+    };
+    const { containerId } = await runtime.createContainer({ podSandboxId, config, sandboxConfig }, patient);
+    await runtime.startContainer({ containerId }, patient);
+    return { podSandboxId, containerId, log: join(logDirectory, 'c.log') };
+  };
   const removeAll = async (): Promise<void> => {
     for (const { id } of (await runtime.listPodSandbox({}, patient)).items) await remove(id);
     const { containers } = await runtime.listContainers({}, patient);
@@ -83,8 +117,10 @@ export async function soakBed(): Promise<SoakBed> {
   const running = stack.move();
   return {
     berth,
+    cri,
     scope: { dir, names: [cgroup], bridges: [berth.network.bridge] },
     onePod,
+    start,
     removeAll,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };

@@ -5,6 +5,9 @@
 import { parseArgs } from 'node:util';
 import { churnSoak } from './churn.ts';
 import { coreSoak } from './core.ts';
+import { execSyncSoak } from './exec-sync.ts';
+import { logsSoak } from './logs.ts';
+import { portForwardSoak } from './port-forward.ts';
 import { pullSoak } from './pull.ts';
 import { restartsSoak } from './restarts.ts';
 import { shimSoak } from './shim.ts';
@@ -20,6 +23,9 @@ export interface SoakOptions {
 const suites: Readonly<Record<string, (options: SoakOptions) => Promise<void>>> = {
   churn: churnSoak,
   core: coreSoak,
+  execsync: execSyncSoak,
+  logs: logsSoak,
+  portforward: portForwardSoak,
   restarts: restartsSoak,
   pull: pullSoak,
   shim: shimSoak,
