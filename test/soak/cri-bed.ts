@@ -114,6 +114,8 @@ export async function soakBed(): Promise<SoakBed> {
     if (containers.length > 0)
       throw new Error(`containers without a pod: ${containers.map(({ id }) => id).join(', ')}`);
   };
+  // After a failure there are pods, which would hold what is removed next.
+  stack.defer(() => removeAll().catch(() => undefined));
   const running = stack.move();
   return {
     berth,
