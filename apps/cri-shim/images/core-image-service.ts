@@ -147,8 +147,9 @@ export class CoreImageService implements ImageService {
   }
 
   async #storeBuiltIn(name: string, signal: AbortSignal): Promise<string> {
-    const { channel, snapshotter, log } = this.#options;
-    await importPauseImage(channel, name, snapshotter, signal);
+    const { channel, snapshotter, sandboxImage, log } = this.#options;
+    const use = name === formatReference(pullName(sandboxImage)) ? 'sandboxes' : 'pulls';
+    await importPauseImage(channel, name, snapshotter, use, signal);
     const record = await this.#core.get(name);
     if (record === undefined) throw new BerthError('aborted', `image ${name} was removed right after its import`);
     await this.#adopt(record, [name]);

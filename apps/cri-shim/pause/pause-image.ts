@@ -11,12 +11,15 @@ const USER = '65535:65535';
 /**
  * Puts the built-in sandbox image into berthd's store under `reference`, unpacked. Needs no network.
  *
+ * @param use what for: images of different uses have different ids, so that removing one leaves the other
+ *
  * @throws `failed_precondition` when the program was not built.
  */
 export async function importPauseImage(
   channel: Channel,
   reference: string,
   snapshotter: string,
+  use: 'sandboxes' | 'pulls',
   signal?: AbortSignal,
 ): Promise<void> {
   const data = await readFile(programPath()).catch((cause) => {
@@ -29,6 +32,7 @@ export async function importPauseImage(
     Env: ['PATH=/'],
     Entrypoint: ['/pause'],
     WorkingDir: '/',
+    Labels: { 'berth.pause/use': use },
   });
   await importArchive(channel, imageArchive(image, reference), { unpackWith: snapshotter, signal });
 }
