@@ -66,6 +66,20 @@ function applyProcesses(): number[] {
   return pids.filter((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('apply-child'));
 }
 
+/** RFC 8878, "Skippable Frames". */
+function skippable(text: string): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(0x184d2a50, 0);
+  head.writeUInt32LE(text.length, 4);
+  return Buffer.concat([head, Buffer.from(text)]);
+}
+
+/** 51 bytes: a header with the extra field "SG", an empty stored block, checksum and length 0 (eStargz, "Footer"). */
+const STARGZ_FOOTER = Buffer.concat([
+  Buffer.from('1f8b08040000000000ff1a00534716003030303030303030303030303030303053544152475a', 'hex'),
+  Buffer.from('010000ffff0000000000000000', 'hex'),
+]);
+
 describe('LayerApplier', () => {
   describe.each([
     ['pax', ['--xattrs', '--xattrs-include=*']],
@@ -127,6 +141,15 @@ describe('LayerApplier', () => {
     ],
     ['zstd', (tar: Buffer) => zstdCompressSync(tar)],
     [
+      'zstd:chunked, whose table of contents is in skippable frames',
+      (tar: Buffer) => Buffer.concat([zstdCompressSync(tar), skippable('toc'.repeat(100)), skippable('footer')]),
+    ],
+    ['zstd behind a skippable frame', (tar: Buffer) => Buffer.concat([skippable('first'), zstdCompressSync(tar)])],
+    [
+      'eStargz, whose footer is an empty member of gzip with an extra field',
+      (tar: Buffer) => Buffer.concat([gzipSync(tar.subarray(0, 999)), gzipSync(tar.subarray(999)), STARGZ_FOOTER]),
+    ],
+    [
       'zstd in several frames',
       (tar: Buffer) => Buffer.concat([zstdCompressSync(tar.subarray(0, 999)), zstdCompressSync(tar.subarray(999))]),
     ],
@@ -170,6 +193,25 @@ describe('LayerApplier', () => {
     expect(fs.statSync(join(out, 'd')).mode & 0o777).toBe(0o711);
     expect(fs.readFileSync(join(out, 'f'), 'utf8')).toBe('two');
     expect(fs.lstatSync(join(out, 'link')).isFile()).toBe(true);
+  });
+
+  it('resolves the links of layers that were made on aufs, and leaves nothing of its bookkeeping', async () => {
+    const out = folder('out');
+    await applyMembers(
+      [
+        { name: '.wh..wh.aufs' },
+        { name: '.wh..wh.orph/', type: '5' },
+        { name: '.wh..wh.orph/left' },
+        { name: '.wh..wh.plnk/', type: '5' },
+        { name: '.wh..wh.plnk/103.22', data: 'linked' },
+        { name: 'one', type: '1', linkName: '.wh..wh.plnk/103.22' },
+        { name: 'two', type: '1', linkName: '/.wh..wh.plnk/103.22' },
+      ],
+      bind(out),
+    );
+    expect(fs.readdirSync(out).sort()).toEqual(['one', 'two']);
+    expect(fs.readFileSync(join(out, 'one'), 'utf8')).toBe('linked');
+    expect(fs.statSync(join(out, 'one')).ino).toBe(fs.statSync(join(out, 'two')).ino);
   });
 
   describe('on an overlay', () => {

@@ -5,6 +5,8 @@ import { byteString, displayPath, fsPath } from './byte-path.ts';
 import type { LowerDirectory, LowerFile, LowerLayers } from './lower.ts';
 
 const MAX_LINKS = 40;
+/** Where aufs, which Docker once used, kept files with several links. */
+export const AUFS_LINKS = '.wh..wh.plnk';
 
 /** Makes a directory that the archive didn't describe: `lower` has the attributes of the one it stands on, if any. */
 export type MakeParent = (path: string, lower: LowerDirectory | undefined, replaces: 'nothing' | 'whiteout') => void;
@@ -115,7 +117,9 @@ export class DirectoryTree {
     const lower = stat === undefined && this.#known.get(parent) === true ? this.#below.lookup(path) : undefined;
     if (lower?.kind === 'symlink') return { target: lower.target };
     if (lower?.kind !== 'directory' && !make) return undefined;
-    if (path.includes('/.wh.')) throw notDirectory(path, 'names that begin with ".wh." are for whiteouts');
+    if (path.includes('/.wh.') && path !== `/${AUFS_LINKS}`) {
+      throw notDirectory(path, 'names that begin with ".wh." are for whiteouts');
+    }
     this.#make(path, lower?.kind === 'directory' ? lower : undefined, stat === undefined ? 'nothing' : 'whiteout');
     this.#known.set(path, lower?.kind === 'directory');
     return 'directory';

@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import { BerthError, messageOf } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, components, displayPath, fsPath } from './byte-path.ts';
-import { DirectoryTree, isWhiteout, lstat } from './directory-tree.ts';
+import { AUFS_LINKS, DirectoryTree, isWhiteout, lstat } from './directory-tree.ts';
 import { isOverlayXattr, makeNode, pruneXattrs, setTimes, setXattr } from './file-attributes.ts';
 import { COPY_PATH, type LowerAttributes, type LowerDirectory, type LowerFile, type LowerLayers } from './lower.ts';
 import { malformed, type TarEntry } from './tar-header.ts';
@@ -38,6 +38,7 @@ export class LayerWriter {
     | { readonly fd: number; readonly path: string; readonly entry: TarEntry; at: number; isSparse: boolean }
     | undefined;
   #entry: TarEntry | undefined;
+  #hasAufsLinks = false;
 
   constructor(whiteouts: Whiteouts, below: LowerLayers) {
     this.#below = below;
@@ -67,6 +68,7 @@ export class LayerWriter {
 
   /** Sets the directories' times, the inner ones first. */
   finish(): void {
+    if (this.#hasAufsLinks && lstat(`/${AUFS_LINKS}`) !== undefined) this.#remove(`/${AUFS_LINKS}`);
     const paths = [...this.#times].sort(([a], [b]) => (a < b ? 1 : -1));
     for (const [path, [atime, mtime]] of paths) setTimes(path, atime, mtime);
   }
@@ -78,8 +80,9 @@ export class LayerWriter {
       if (entry.kind === 'directory') this.#describe('/', entry, true);
       return;
     }
-    // What aufs kept for itself is nobody's any more.
-    if (parts.some((part) => part.startsWith('.wh..wh.'))) return;
+    // What aufs kept for itself is nobody's any more; hard links of this layer may stand for the files that it kept once.
+    if (parts[0] === AUFS_LINKS) this.#hasAufsLinks = true;
+    else if (parts.some((part) => part.startsWith('.wh..wh.'))) return;
     if (base.startsWith('.wh.')) {
       this.#whiteout(parts, base);
       return;
