@@ -11,8 +11,6 @@ export class GrpcServer {
     'grpc.max_send_message_length': maxMessageBytes,
     // Local clients may hold idle connections and ping as they like.
     'grpc.keepalive_permit_without_calls': 1,
-    // Nobody asks for grpc-js's own statistics, which every message would be counted for.
-    'grpc.enable_channelz': 0,
   });
   #socket: AsyncDisposable | undefined;
 

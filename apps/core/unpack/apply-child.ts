@@ -32,9 +32,10 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   const root = fs.openSync('/', 'r');
 
   const start = Buffer.alloc(6);
-  const length = fs.readSync(blob, start, 0, start.length, 0);
+  const length = fs.readSync(blob, start);
   const compression = detectCompression(start.subarray(0, length));
-  const source = fs.createReadStream('', { fd: blob, start: 0, highWaterMark: READ_SIZE });
+  const source = fs.createReadStream('', { fd: blob, highWaterMark: READ_SIZE });
+  source.unshift(start.subarray(0, length));
   const hash = createHash('sha256');
   const reader = new TarReader();
   const writer = new LayerWriter(job.whiteouts, lowerLayersOver(channel));
