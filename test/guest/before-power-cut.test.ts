@@ -6,13 +6,14 @@ import { importImage } from '../support/client-route.ts';
 import { createContainer } from '../support/container.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { type Left, leftFile } from './power-cut.ts';
-import { daemons, installUnits, nodeClients, patient, podConfig, systemctl } from './units.ts';
+import { daemons, installUnits, nodeClients, patient, podConfig, startDaemons, systemctl } from './units.ts';
 
 const image = 'docker.io/library/busybox:guest';
 
 it('a node has pods and a container of the operator', async () => {
   installUnits();
-  systemctl('enable', '--now', ...daemons);
+  systemctl('enable', ...daemons);
+  await startDaemons();
   const { core, cri } = nodeClients();
   const chain = await importImage(core, busyboxImage(), image);
   await waitFor('the image to be known', async () => {

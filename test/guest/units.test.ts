@@ -5,14 +5,14 @@ import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
 import { alive } from '../support/container.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { daemons, installUnits, nodeClients, patient, podConfig, property, systemctl } from './units.ts';
+import { daemons, installUnits, nodeClients, patient, podConfig, property, startDaemons, systemctl } from './units.ts';
 
 const image = 'docker.io/library/busybox:guest';
 const { core, cri } = nodeClients();
 
 beforeAll(async () => {
   installUnits();
-  systemctl('start', ...daemons);
+  await startDaemons();
   await importImage(core, busyboxImage(), image);
   await waitFor('the image to be known', async () => {
     return (await cri.image.imageStatus({ image: { image } }, patient)).image !== null;
