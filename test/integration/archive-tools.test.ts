@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BerthCommand } from '../support/berth-command.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
+import { removeCgroups } from '../support/cgroups.ts';
 import { Ctr } from '../support/ctr.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { Registry } from '../support/registry.ts';
@@ -17,21 +18,20 @@ const suite = useBerthd();
 const { text } = new BerthCommand(suite);
 let registry: Registry;
 let docker: Dockerd;
+let namespace: string;
 
 beforeAll(async () => {
   registry = await Registry.start(suite.dir);
   await registry.push(one, 'team/one', 'v1');
   await registry.push(two, 'team/two', 'v1');
-  docker = await Dockerd.start({
-    dir: suite.dir,
-    containerd: suite.berthd.socket,
-    namespace: `${suite.namespace}-moby`,
-  });
+  namespace = `${suite.namespace}-moby`;
+  docker = await Dockerd.start({ dir: suite.dir, containerd: suite.berthd.socket, namespace });
 });
 
 afterAll(async () => {
   await docker?.[Symbol.asyncDispose]();
   await registry?.[Symbol.asyncDispose]();
+  removeCgroups(namespace);
 });
 
 const at = (name: string) => join(suite.dir, name);
