@@ -213,7 +213,13 @@ export class Container {
     if (target !== this.init) return target.signal(signal, all ? await this.#pids() : []);
     if (!all && target.state !== 'paused') return target.signal(signal);
     if (target.exit !== undefined) throw new BerthError('not_found', 'process already finished');
-    await this.#runc.kill(this.id, signal, { all });
+    try {
+      await this.#runc.kill(this.id, signal, { all });
+    } catch (error) {
+      // It ended under the runtime's hands, which then missed its cgroup: another call has it deleted.
+      if (target.exit !== undefined) throw new BerthError('not_found', 'process already finished', { cause: error });
+      throw error;
+    }
     // A frozen v1 cgroup keeps even SIGKILL waiting.
     if (target.state === 'paused' && signal === sigkill) await this.#runc.resume(this.id).catch(() => undefined);
   }
