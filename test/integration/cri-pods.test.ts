@@ -33,7 +33,11 @@ describe('the runtime', () => {
   it('answers version, status and cgroup driver', async () => {
     const { runtime } = suite.cri;
     expect(await runtime.version({})).toMatchObject({ runtimeName: 'berth', runtimeApiVersion: 'v1' });
-    const { status, info, runtimeHandlers } = await runtime.status({ verbose: true });
+    // It serves before it is ready: images of the drop directory come first.
+    const { status, info, runtimeHandlers } = await waitFor('readiness', async () => {
+      const answer = await runtime.status({ verbose: true });
+      return answer.status?.conditions[0]?.status && answer;
+    });
     expect(runtimeHandlers.map(({ name }) => name)).toEqual(['', 'runc']);
     expect(status?.conditions).toEqual([
       { type: 'RuntimeReady', status: true, reason: '', message: '' },

@@ -7,6 +7,7 @@ import { MS, mount } from '#common/native/index.ts';
 import { useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
 import { removeScratch, scratchDir } from '../support/scratch.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const main = new URL('../../apps/cri-shim/main.ts', import.meta.url).pathname;
 
@@ -135,7 +136,10 @@ describe('berth-cri as a service', () => {
     await sleep(500);
     await daemon.start();
     await starting;
-    expect((await suite.cri.runtime.status({}, { waitForReady: true })).status?.conditions[0]?.status).toBe(true);
+    // It serves before it is ready: images of the drop directory come first.
+    await waitFor('readiness', async () => {
+      return (await suite.cri.runtime.status({}, { waitForReady: true })).status?.conditions[0]?.status;
+    });
   });
 
   it('stops on SIGTERM and leaves pods alone', async () => {
