@@ -634,16 +634,20 @@ static napi_value n_dup(napi_env env, napi_callback_info info) {
   return result(env, fcntl(fd, F_DUPFD_CLOEXEC, 3), "fcntl", NULL);
 }
 
-static napi_value n_pipe(napi_env env, napi_callback_info info) {
-  ARGS(1);
-  INT(flags, 0);
-  int fds[2];
-  if (pipe2(fds, flags | O_CLOEXEC) < 0) return fail(env, "pipe2", NULL);
+static napi_value fd_pair(napi_env env, const int fds[2]) {
   napi_value array;
   napi_create_array_with_length(env, 2, &array);
   napi_set_element(env, array, 0, number(env, fds[0]));
   napi_set_element(env, array, 1, number(env, fds[1]));
   return array;
+}
+
+static napi_value n_pipe(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(flags, 0);
+  int fds[2];
+  if (pipe2(fds, flags | O_CLOEXEC) < 0) return fail(env, "pipe2", NULL);
+  return fd_pair(env, fds);
 }
 
 static napi_value n_memfd(napi_env env, napi_callback_info info) {
@@ -1257,11 +1261,7 @@ static napi_value n_packet_pair(napi_env env, napi_callback_info info) {
   (void)info;
   int fds[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) return fail(env, "socketpair", NULL);
-  napi_value array;
-  napi_create_array_with_length(env, 2, &array);
-  napi_set_element(env, array, 0, number(env, fds[0]));
-  napi_set_element(env, array, 1, number(env, fds[1]));
-  return array;
+  return fd_pair(env, fds);
 }
 
 static napi_value n_send_fd(napi_env env, napi_callback_info info) {
