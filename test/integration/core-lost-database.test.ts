@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
-import { alive, createContainer, removeContainer } from '../support/container.ts';
+import { alive, endContainer, runContainer } from '../support/container.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd({
@@ -18,20 +18,9 @@ const suite = useBerthd({
 const patient = { waitForReady: true, timeoutMs: 30_000 };
 const image = 'docker.io/library/busybox:latest';
 
-async function run(id: string, chain: string): Promise<number> {
-  await createContainer(suite, { id, chain, args: ['sleep', '1000'], labels: { first: '1' } });
-  const { pid } = await suite.clients.tasks.create({ containerId: id });
-  await suite.clients.tasks.start({ containerId: id });
-  return pid;
-}
-
-async function end(id: string): Promise<void> {
-  const { tasks } = suite.clients;
-  await tasks.kill({ containerId: id, signal: 9 });
-  expect(await tasks.wait({ containerId: id })).toMatchObject({ exitStatus: 137 });
-  await tasks.delete({ containerId: id });
-  await removeContainer(suite, id);
-}
+const run = (id: string, chain: string): Promise<number> =>
+  runContainer(suite, { id, chain, args: ['sleep', '1000'], labels: { first: '1' } });
+const end = (id: string): Promise<void> => endContainer(suite, id);
 
 /** What a client sees of the daemon. */
 async function seen() {

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
 import { importImage } from '../support/client-route.ts';
-import { createContainer, removeContainer } from '../support/container.ts';
+import { createContainer, endContainer, removeContainer, runContainer } from '../support/container.ts';
 import { shimProcesses, shimTemplates } from '../support/shim-processes.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -16,20 +16,9 @@ beforeAll(async () => {
   chain = await importImage(suite.clients, busyboxImage(), 'docker.io/library/busybox:latest');
 });
 
-async function run(id: string, runtime?: string): Promise<number> {
-  await createContainer(suite, { id, chain, args: ['sleep', '1000'], ...(runtime === undefined ? {} : { runtime }) });
-  const { pid } = await suite.clients.tasks.create({ containerId: id });
-  await suite.clients.tasks.start({ containerId: id });
-  return pid;
-}
-
-async function end(id: string): Promise<void> {
-  const { tasks } = suite.clients;
-  await tasks.kill({ containerId: id, signal: 9 });
-  expect(await tasks.wait({ containerId: id })).toMatchObject({ exitStatus: 137 });
-  await tasks.delete({ containerId: id });
-  await removeContainer(suite, id);
-}
+const run = (id: string, runtime?: string): Promise<number> =>
+  runContainer(suite, { id, chain, args: ['sleep', '1000'], ...(runtime === undefined ? {} : { runtime }) });
+const end = (id: string): Promise<void> => endContainer(suite, id);
 
 function argvOf(pid: number | string): string[] {
   return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replace(/\0+$/, '').split('\0');

@@ -1,6 +1,7 @@
 import { constants, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { native } from '#common/native/index.ts';
 import type { Process, RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import { packJson, typeUrls } from '#common/typeurl.ts';
@@ -43,6 +44,27 @@ export async function createContainer(
 export async function removeContainer({ clients }: Pick<BerthdSuite, 'clients'>, id: string): Promise<void> {
   await clients.containers.delete({ id });
   await clients.snapshots.remove({ snapshotter: 'overlayfs', key: id });
+}
+
+/** Makes a container and starts its task; `endContainer` undoes it. Answers its process id. */
+export async function runContainer(
+  suite: Pick<BerthdSuite, 'clients' | 'namespace'>,
+  options: ContainerOptions,
+): Promise<number> {
+  const { tasks } = suite.clients;
+  await createContainer(suite, options);
+  const { pid } = await tasks.create({ containerId: options.id });
+  await tasks.start({ containerId: options.id });
+  return pid;
+}
+
+/** Kills the task, whose exit code is to say so, and removes the container. */
+export async function endContainer(suite: Pick<BerthdSuite, 'clients'>, id: string): Promise<void> {
+  const { tasks } = suite.clients;
+  await tasks.kill({ containerId: id, signal: 9 });
+  expect(await tasks.wait({ containerId: id })).toMatchObject({ exitStatus: 137 });
+  await tasks.delete({ containerId: id });
+  await removeContainer(suite, id);
 }
 
 /** FIFOs as a client makes them, with what comes out of them. */

@@ -10,6 +10,7 @@ import { ociResources } from '../../../apps/cri-shim/spec/resources.ts';
 import { defaultSeccomp, seccompFor } from '../../../apps/cri-shim/spec/seccomp.ts';
 import { criSignal, stopSignalNumber } from '../../../apps/cri-shim/spec/stop-signal.ts';
 import { checkSysctls } from '../../../apps/cri-shim/spec/sysctls.ts';
+import { noResources } from '../../support/no-resources.ts';
 
 const invalid = expect.objectContaining({ code: 'invalid_argument' });
 const precondition = expect.objectContaining({ code: 'failed_precondition' });
@@ -164,26 +165,14 @@ describe('limits', () => {
 });
 
 describe('resources', () => {
-  const none = {
-    cpuPeriod: '0',
-    cpuQuota: '0',
-    cpuShares: '0',
-    memoryLimitInBytes: '0',
-    oomScoreAdj: '0',
-    cpusetCpus: '',
-    cpusetMems: '',
-    hugepageLimits: [],
-    unified: {},
-    memorySwapLimitInBytes: '0',
-  };
   const all = { swap: true, hugetlb: true, unified: true };
 
   it('leave out what isn’t set', () => {
-    expect(ociResources(none, all)).toEqual({});
+    expect(ociResources(noResources, all)).toEqual({});
   });
 
   it('forbid swapping beyond the memory limit unless told otherwise', () => {
-    const limited = { ...none, memoryLimitInBytes: '1048576' };
+    const limited = { ...noResources, memoryLimitInBytes: '1048576' };
     expect(ociResources(limited, all).memory).toEqual({ limit: 1_048_576, swap: 1_048_576 });
     expect(ociResources(limited, { ...all, swap: false }).memory).toEqual({ limit: 1_048_576 });
     expect(ociResources({ ...limited, memorySwapLimitInBytes: '2097152' }, all).memory?.swap).toBe(2_097_152);
@@ -191,7 +180,7 @@ describe('resources', () => {
 
   it('carry cpu, cpuset, huge pages and unified keys', () => {
     const wanted = {
-      ...none,
+      ...noResources,
       cpuPeriod: '100000',
       cpuQuota: '-1',
       cpuShares: '2',
@@ -208,12 +197,12 @@ describe('resources', () => {
   });
 
   it('name files of cgroup v2 in vain on a host without it', () => {
-    const wanted = { ...none, unified: { 'memory.high': '1' } };
+    const wanted = { ...noResources, unified: { 'memory.high': '1' } };
     expect(() => ociResources(wanted, { ...all, unified: false })).toThrow(precondition);
   });
 
   it('ask for huge pages in vain where there is no controller', () => {
-    const wanted = { ...none, hugepageLimits: [{ pageSize: '2MB', limit: '4194304' }] };
+    const wanted = { ...noResources, hugepageLimits: [{ pageSize: '2MB', limit: '4194304' }] };
     expect(() => ociResources(wanted, { ...all, hugetlb: false })).toThrow(precondition);
   });
 });

@@ -11,6 +11,7 @@ import { imageProcess } from '../../../apps/cri-shim/spec/image-process.ts';
 import { mountOf, parseMountInfo } from '../../../apps/cri-shim/spec/mountinfo.ts';
 import { containerMounts } from '../../../apps/cri-shim/spec/mounts.ts';
 import { sandboxSpec } from '../../../apps/cri-shim/spec/sandbox-spec.ts';
+import { noResources } from '../../support/no-resources.ts';
 
 const host: HostFacts = {
   systemd: false,
@@ -110,19 +111,6 @@ function container(security?: Partial<Security>, fields: Partial<ContainerConfig
     ...fields,
   };
 }
-
-const noLimits = {
-  cpuPeriod: '0',
-  cpuQuota: '0',
-  cpuShares: '0',
-  memoryLimitInBytes: '0',
-  oomScoreAdj: '0',
-  cpusetCpus: '',
-  cpusetMems: '',
-  hugepageLimits: [],
-  unified: {},
-  memorySwapLimitInBytes: '0',
-};
 
 function build(config: ContainerConfig, request: Partial<ContainerSpecRequest> = {}, podConfig = pod()) {
   return containerSpec({
@@ -309,7 +297,7 @@ describe('the spec of a container', () => {
   it('has an OOM score that the kernel knows', async () => {
     const scored = (oomScoreAdj: string) => ({
       ...container(),
-      linux: { resources: { ...noLimits, oomScoreAdj }, securityContext: null },
+      linux: { resources: { ...noResources, oomScoreAdj }, securityContext: null },
     });
     expect((await build(scored('900'))).spec.process?.oomScoreAdj).toBe(900);
     expect((await build(scored('-900'))).spec.process?.oomScoreAdj).toBe(host.limits.oomScoreAdj);
