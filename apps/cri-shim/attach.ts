@@ -6,6 +6,7 @@ import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { runningContainer } from './container-exec-sync.ts';
 import { orStopped } from './exec/or-stopped.ts';
+import { toClient } from './exec/to-client.ts';
 import type { StreamName } from './logs/cri-lines.ts';
 import type { Runtime } from './runtime.ts';
 import type { Container } from './store/container.ts';
@@ -24,7 +25,8 @@ export async function attach(rt: Runtime, containerId: string, client: RemoteStr
   using undo = new DisposableStack();
   const follow = async (name: StreamName, target: Writable): Promise<void> => {
     const { output } = undo.use(await rt.logs.follow(container.id, name));
-    await forward(output, target);
+    toClient(output, target);
+    await finished(output, { writable: false });
   };
   const { tty } = container.metadata.config;
   const outputs: Promise<void>[] = [];
@@ -38,13 +40,6 @@ export async function attach(rt: Runtime, containerId: string, client: RemoteStr
   ended.catch(() => undefined);
   await orStopped(ended, client.gone);
   if (client.gone.aborted) throw BerthError.from(client.gone.reason, `client of container ${container.id}`);
-}
-
-/** Resolves at the end of what the container writes. A client that closes its end gets no more, and holds nobody up. */
-async function forward(output: Readable, target: Writable): Promise<void> {
-  output.pipe(target, { end: false });
-  target.once('close', () => output.unpipe(target).resume());
-  await finished(output, { writable: false });
 }
 
 /** A container that has ended meanwhile is no error. */

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { mkfifo } from '#common/native/index.ts';
 import type { RemoteStreams } from '../streaming/remote-command/remote-streams.ts';
 import type { ExecStdio } from './exec-process.ts';
+import { toClient } from './to-client.ts';
 
 /** The FIFOs of a command, joined with a client's streams; who is slow on one side holds up the other. */
 export class StreamedPipes implements AsyncDisposable {
@@ -38,9 +39,7 @@ export class StreamedPipes implements AsyncDisposable {
       );
       this.#holders.push(openFifo(path, constants.O_WRONLY));
       this.#outputs.push(new Promise((resolve) => socket.once('close', () => resolve())));
-      // The client's end is closed with the outcome; when it is gone, output is still read, and dropped.
-      socket.pipe(target, { end: false });
-      target.once('close', () => socket.unpipe(target).resume());
+      toClient(socket, target);
     }
     if (this.paths.stdin === undefined || stdin === undefined) return;
     // The reader holds what a client with little to say has written before the command comes.
