@@ -24,9 +24,12 @@ export async function attach(rt: Runtime, containerId: string, client: RemoteStr
   const container = runningContainer(rt, containerId);
   using undo = new DisposableStack();
   const follow = async (name: StreamName, target: Writable): Promise<void> => {
-    const { output } = undo.use(await rt.logs.follow(container.id, name));
-    toClient(output, target);
-    await finished(output, { writable: false });
+    const followed = await rt.logs.follow(container.id, name);
+    // The client may have left meanwhile.
+    if (undo.disposed) return followed[Symbol.dispose]();
+    undo.use(followed);
+    toClient(followed.output, target);
+    await finished(followed.output, { writable: false });
   };
   const { tty } = container.metadata.config;
   const outputs: Promise<void>[] = [];
