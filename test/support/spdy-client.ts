@@ -3,6 +3,12 @@ import { request as tlsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 import { constants, createDeflate } from 'node:zlib';
 
+interface DataFrame {
+  readonly stream: ClientStream | undefined;
+  readonly fin: boolean;
+  left: number;
+}
+
 /**
  * A client of SPDY/3.1 for tests, written apart from the server's code: byte by byte from the draft, with nothing of
  * the server's but the dictionary's bytes.
@@ -13,7 +19,9 @@ export class SpdyClient {
   readonly #deflate;
   readonly #streams = new Map<number, ClientStream>();
   readonly #pings = new Map<number, () => void>();
-  #received = Buffer.alloc(0);
+  #received: Buffer = Buffer.alloc(0);
+  /** The data frame whose payload is coming in. */
+  #data: DataFrame | undefined;
   #nextId = 1;
   #opening: Promise<unknown> = Promise.resolve();
   goneAway = false;
@@ -112,24 +120,40 @@ export class SpdyClient {
   }
 
   #receive(chunk: Buffer): void {
-    this.#received = Buffer.concat([this.#received, chunk]);
+    let bytes = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
     for (;;) {
-      if (this.#received.length < 8) return;
-      const length = this.#received.readUIntBE(5, 3);
-      if (this.#received.length < 8 + length) return;
-      this.#frame(this.#received.subarray(0, 8), this.#received.subarray(8, 8 + length));
-      this.#received = this.#received.subarray(8 + length);
+      if (this.#data !== undefined) bytes = this.#payload(this.#data, bytes);
+      if (this.#data !== undefined || bytes.length < 8) break;
+      const length = bytes.readUIntBE(5, 3);
+      if ((bytes[0] ?? 0) < 0x80) {
+        const fin = ((bytes[4] ?? 0) & 1) !== 0;
+        this.#data = { stream: this.#streams.get(bytes.readUInt32BE(0)), fin, left: length };
+        bytes = bytes.subarray(8);
+      } else {
+        if (bytes.length < 8 + length) break;
+        this.#control(bytes[3] ?? 0, bytes.subarray(8, 8 + length));
+        bytes = bytes.subarray(8 + length);
+      }
     }
+    this.#received = bytes;
   }
 
-  #frame(head: Buffer, payload: Buffer): void {
-    if ((head[0] ?? 0) < 0x80) {
-      const stream = this.#streams.get(head.readUInt32BE(0));
-      stream?.receive(payload);
-      if (((head[4] ?? 0) & 1) !== 0) stream?.end();
-    } else if (head[3] === 3) this.#streams.get(payload.readUInt32BE(0))?.resetBy(payload.readUInt32BE(4));
-    else if (head[3] === 6) this.#pings.get(payload.readUInt32BE(0))?.();
-    else if (head[3] === 7) this.goneAway = true;
+  /** Hands on what has come of a data frame, however little; answers what follows it. */
+  #payload(data: DataFrame, bytes: Buffer): Buffer {
+    const part = bytes.subarray(0, data.left);
+    data.left -= part.length;
+    data.stream?.receive(part);
+    if (data.left === 0) {
+      if (data.fin) data.stream?.end();
+      this.#data = undefined;
+    }
+    return bytes.subarray(part.length);
+  }
+
+  #control(type: number, payload: Buffer): void {
+    if (type === 3) this.#streams.get(payload.readUInt32BE(0))?.resetBy(payload.readUInt32BE(4));
+    else if (type === 6) this.#pings.get(payload.readUInt32BE(0))?.();
+    else if (type === 7) this.goneAway = true;
   }
 }
 
@@ -163,12 +187,20 @@ export class ClientStream {
     return this.sofar;
   }
 
-  /** What has come once it is so much. */
-  async atLeast(bytes: number): Promise<{ readonly length: number }> {
+  /** Waits until so much has come. */
+  async atLeast(bytes: number): Promise<void> {
     this.#wanted = { bytes, come: Promise.withResolvers() };
     this.#count();
     await this.#wanted.come.promise;
-    return { length: this.#length };
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Resolves with the server's end of the stream. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   get sofar(): string {
@@ -176,7 +208,7 @@ export class ClientStream {
   }
 
   receive(payload: Buffer): void {
-    this.#chunks.push(Buffer.from(payload));
+    this.#chunks.push(payload);
     this.#length += payload.length;
     this.#count();
   }

@@ -1,7 +1,7 @@
 import { finished } from 'node:stream/promises';
 import { BerthError, isCode, messageOf } from '#common/errors.ts';
 import type { SpdyStream } from '../spdy/stream.ts';
-import { connectPort, forward } from './forward.ts';
+import { PortConnection } from './port-connection.ts';
 
 interface Pair {
   readonly port: number;
@@ -51,9 +51,9 @@ export class SpdyPortForward {
   async #connect(port: number, data: SpdyStream, error: SpdyStream): Promise<void> {
     error.resume();
     try {
-      const socket = await connectPort(this.#netns(), port);
-      if (data.destroyed) socket.destroy();
-      else await forward(data, data, socket);
+      const connection = await PortConnection.open(this.#netns(), port);
+      if (data.destroyed) connection.close();
+      else await connection.forward(data, data);
       error.end();
     } catch (cause) {
       // A client that resets the data stream has what it wanted.

@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws';
 import { messageOf } from '#common/errors.ts';
-import { connectPort, forward } from '../port-forward/forward.ts';
+import { PortConnection } from '../port-forward/port-connection.ts';
 import { Channels } from './channels.ts';
 
 /** Subprotocol of a SPDY connection inside a WebSocket, as kubectl tunnels it. */
@@ -31,7 +31,8 @@ export async function forwardChannels(
     pairs.map(async ({ port, failure, input, output }) => {
       for (const stream of [input, output]) stream.on('error', () => undefined);
       try {
-        await forward(input, output, await connectPort(netns(), port));
+        const connection = await PortConnection.open(netns(), port);
+        await connection.forward(input, output);
       } catch (error) {
         channels.send(failure, Buffer.from(`error forwarding port ${port}: ${messageOf(error)}`));
       }
