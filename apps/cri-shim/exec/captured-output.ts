@@ -19,6 +19,12 @@ export class Budget {
 }
 
 /**
+ * Every read lands here, and is copied at once: a buffer of its own for each command, mostly for nothing, would keep the
+ * collector busy.
+ */
+const incoming = Buffer.allocUnsafeSlow(64 * 1024);
+
+/**
  * Reads one FIFO of a command into memory, from before the command starts. What exceeds the budget is read and
  * dropped, so that the command never blocks.
  */
@@ -40,8 +46,18 @@ export class CapturedOutput {
     this.#budget = budget;
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     this.#holder = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
-    this.#socket = new Socket({ fd, readable: true, writable: false });
-    this.#socket.on('data', (chunk: Buffer) => this.#add(chunk));
+    this.#socket = new Socket({
+      fd,
+      readable: true,
+      writable: false,
+      onread: {
+        buffer: incoming,
+        callback: (length) => {
+          this.#add(incoming.subarray(0, length));
+          return true;
+        },
+      },
+    });
     const ended = Promise.withResolvers<void>();
     this.#socket.on('close', () => ended.resolve());
     // An error closes the socket, too: what was read until then is the output.
@@ -71,7 +87,7 @@ export class CapturedOutput {
 
   #add(chunk: Buffer): void {
     const taken = this.#budget.take(chunk.length);
-    if (taken > 0) this.#chunks.push(taken === chunk.length ? chunk : chunk.subarray(0, taken));
+    if (taken > 0) this.#chunks.push(Buffer.from(chunk.subarray(0, taken)));
     this.#dropped += chunk.length - taken;
   }
 }

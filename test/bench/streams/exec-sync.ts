@@ -3,6 +3,7 @@ import { median } from '../statistics.ts';
 import { inTurn, type StreamsSide } from './side.ts';
 
 const rounds = 12;
+const warmUps = 200;
 const callsPerRound = 10;
 const atOnce = 8;
 
@@ -10,7 +11,7 @@ const atOnce = 8;
 export async function measureExecSync(sides: readonly StreamsSide[]): Promise<void> {
   const targets = [];
   for (const side of sides) targets.push(await prepare(side));
-  for (const { call } of targets) for (let warmUp = 0; warmUp < callsPerRound; warmUp++) await call();
+  for (const { call } of targets) for (let warmUp = 0; warmUp < warmUps; warmUp++) await call();
   await inTurn(targets, rounds, async ({ side, call, times, cpu }) => {
     const before = side.runtime.cpu.usedMs();
     for (let index = 0; index < callsPerRound; index++) {
