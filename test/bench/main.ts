@@ -4,6 +4,7 @@
  */
 import { loadavg } from 'node:os';
 import { coreBench, coreParts } from './core.ts';
+import { imagesBench } from './images.ts';
 import { podsBench } from './pods.ts';
 import { shimBench } from './shim.ts';
 import { streamsBench, streamsParts } from './streams.ts';
@@ -16,6 +17,7 @@ const suites: Readonly<Record<string, () => Promise<string>>> = {
   shim: shimBench,
   streams: () => streamsBench(),
   ...Object.fromEntries(streamsParts.map((part) => [`streams:${part}`, () => streamsBench([part])])),
+  images: imagesBench,
 };
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : ['pods'];
