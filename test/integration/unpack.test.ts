@@ -105,6 +105,7 @@ describe('LayerApplier', () => {
       expect(result).toEqual({
         diffId: `sha256:${createHash('sha256').update(archive).digest('hex')}`,
         size: archive.length,
+        hasRoot: true,
       });
       expect(describeTree(out)).toEqual(describeTree(expected));
       expect(describeTree(out).length).toBe(24);

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { BerthError } from '#common/errors.ts';
 import type { Mount } from '../snapshots/snapshotter.ts';
 import type { ApplyJob, ChildMessage } from '../unpack/apply-protocol.ts';
-import { applyTarget } from '../unpack/mount-target.ts';
+import { applyTarget, baselessTarget } from '../unpack/mount-target.ts';
 import { LayerProcess } from './layer-process.ts';
 
 export interface ApplyRequest {
@@ -12,6 +12,11 @@ export interface ApplyRequest {
   readonly mediaType: string;
   /** Of the active snapshot that the layer becomes. */
   readonly mounts: readonly Mount[];
+  /**
+   * Of a layer that is applied before those below it are there: resolves with their directories, the nearest first. The
+   * snapshot has no parent yet then.
+   */
+  readonly lowers?: (() => Promise<readonly string[]>) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told the bytes of the blob that were read, a few times a second. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
@@ -21,6 +26,8 @@ export interface ApplyRequest {
 export interface AppliedLayer {
   readonly diffId: string;
   readonly size: number;
+  /** Whether it describes its own root directory. */
+  readonly hasRoot: boolean;
 }
 
 const PROGRAM = fileURLToPath(new URL('../unpack/apply-child.ts', import.meta.url));
@@ -69,7 +76,8 @@ export class LayerApplier implements Disposable {
    */
   async apply(request: ApplyRequest): Promise<AppliedLayer> {
     checkMediaType(request.mediaType);
-    const { root, whiteouts, lowers } = applyTarget(request.mounts);
+    const { root, whiteouts, lowers } =
+      request.lowers === undefined ? applyTarget(request.mounts) : baselessTarget(request.mounts);
     await using blob = await openBlob(request.blobPath);
     if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
     const job: ApplyJob = { blob: `/proc/${process.pid}/fd/${blob.fd}`, root, whiteouts };
@@ -79,10 +87,11 @@ export class LayerApplier implements Disposable {
     const kill = (): void => child.kill();
     signal.addEventListener('abort', kill, { once: true });
     try {
-      const result = await child.run<ChildMessage>(job, { root, lowers }, (message) => {
+      const below = { root, lowers: request.lowers ?? (() => lowers) };
+      const result = await child.run<ChildMessage>(job, below, (message) => {
         if (message.type === 'progress') request.onProgress?.(message.bytes);
       });
-      if (result.type === 'done') return { diffId: result.diffId, size: result.size };
+      if (result.type === 'done') return { diffId: result.diffId, size: result.size, hasRoot: result.hasRoot };
       if (result.type === 'error') throw new BerthError(result.code, result.message);
       throw new BerthError('aborted', 'the process applying the layer ended before it was done');
     } catch (error) {

@@ -131,7 +131,7 @@ export class LayerComparer {
     signal?.addEventListener('abort', kill, { once: true });
     try {
       const [result] = await Promise.all([
-        child.run<DiffMessage>(job, { lowers }, () => {}),
+        child.run<DiffMessage>(job, { lowers: () => lowers }, () => {}),
         copy(child.data, writer).catch((error: unknown) => {
           kill();
           throw error;

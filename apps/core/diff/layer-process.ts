@@ -13,8 +13,8 @@ interface Message {
 
 /** What the questions of the process are answered from. */
 export interface LayersBelow {
-  /** Directories of the layers, the nearest first. */
-  readonly lowers: readonly string[];
+  /** Directories of the layers, the nearest first; asked with each question, which waits for them. */
+  readonly lowers: () => readonly string[] | Promise<readonly string[]>;
   /** The layer that the process writes, if it does. */
   readonly root?: string;
 }
@@ -119,9 +119,9 @@ function isQuestion(message: Message): message is LowerQuestion {
 
 async function answer({ lowers, root }: LayersBelow, { type, path }: LowerQuestion): Promise<LowerReply> {
   try {
-    if (type === 'lookup') return { entry: await lookupLower(lowers, path) };
+    if (type === 'lookup') return { entry: await lookupLower(await lowers(), path) };
     if (root === undefined) throw new BerthError('internal', 'there is no layer to copy to');
-    return { entry: await copyLower(lowers, path, root) };
+    return { entry: await copyLower(await lowers(), path, root) };
   } catch (error) {
     return { error: messageOf(error) };
   }

@@ -87,6 +87,8 @@ export class Collector {
   #sweepRows() {
     const { db, content } = this.#parts;
     const graph = new ResourceGraph(db, Date.now());
+    // A snapshot's row may go before those of its children: only at the end none of them may miss its parent.
+    db.run('PRAGMA defer_foreign_keys = ON');
     const counts = { images: 0, blobs: 0, snapshots: 0, ingests: 0, leases: graph.expiredLeases.length };
     for (const garbage of graph.garbage()) {
       const { type, ns, id, row } = garbage;

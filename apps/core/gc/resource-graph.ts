@@ -53,7 +53,7 @@ export class ResourceGraph {
     this.#weighConditions();
   }
 
-  /** Every resource that nothing needs, in an order in which it can be deleted: snapshots before their parents. */
+  /** Every resource that nothing needs, in no order: a snapshot may come after its parent. */
   garbage(): Collectible[] {
     const alive = reachable(this.#roots.keys(), (from) => this.#references.get(from) ?? []);
     const isAlive = ({ type, ns, id }: Collectible): boolean =>
@@ -144,12 +144,11 @@ export class ResourceGraph {
     }
   }
 
-  /** A child's row has a higher id than its parent's. */
   #readSnapshots(): void {
     const rows = this.#db.all<Labelled & { row: number; parent: string | null }>(
       `SELECT s.id AS row, s.ns, s.snapshotter || '/' || s.name AS id, ${labels('s')},
          p.snapshotter || '/' || p.name AS parent
-       FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent ORDER BY s.id DESC`,
+       FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent`,
     );
     for (const row of rows) {
       const snapshot = node('snapshot', row.ns, row.id);

@@ -27,20 +27,18 @@ interface Found {
  */
 export function rebuildSnapshots(root: string, { db, damaged, count }: Rebuild): void {
   const present = directoriesIn(root);
-  for (const { id } of db.all<{ id: number }>('SELECT id FROM snapshots ORDER BY id DESC')) {
+  for (const id of upperFirst(db)) {
     if (present.has(id) || db.get('SELECT 1 FROM snapshots WHERE parent = ?', id)) continue;
     db.run('DELETE FROM snapshots WHERE id = ?', id);
   }
   const directories = [...present.values()].sort((a, b) => a.id - b.id);
   const found = directories.map((directory) => [directory, foundIn(directory)] as const);
   // Of two directories with one name the older was about to be deleted.
-  const newest = new Map(found.map(([{ id }, each]) => [each && keyOf(each), id]));
-  for (const [directory, each] of found) {
+  const newest = new Map(found.map((one) => [one[1] && keyOf(one[1]), one]));
+  const isNewest = (one: FoundIn): boolean => one[1] === undefined || newest.get(keyOf(one[1])) === one;
+  for (const one of found) if (!isNewest(one)) db.run('DELETE FROM snapshots WHERE id = ?', one[0].id);
+  for (const [directory, each] of lowerFirst(found.filter(isNewest), newest)) {
     const { id, path } = directory;
-    if (each !== undefined && newest.get(keyOf(each)) !== id) {
-      db.run('DELETE FROM snapshots WHERE id = ?', id);
-      continue;
-    }
     const known = db.get('SELECT 1 FROM snapshots WHERE id = ?', id) !== undefined;
     if (each !== undefined && put(db, each)) count('snapshots');
     else if (!known && existsSync(filesOf(path))) {
@@ -49,6 +47,35 @@ export function rebuildSnapshots(root: string, { db, damaged, count }: Rebuild):
       count('snapshots');
     }
   }
+}
+
+type FoundIn = readonly [Directory, Found | undefined];
+
+/** Ids of all rows, children before their parents. */
+function upperFirst(db: Database): number[] {
+  const rows = db.all<{ id: number }>(
+    `WITH RECURSIVE tree (id, depth) AS (
+       SELECT id, 0 FROM snapshots WHERE parent IS NULL
+       UNION ALL
+       SELECT s.id, depth + 1 FROM snapshots s JOIN tree t ON s.parent = t.id
+     ) SELECT id FROM tree ORDER BY depth DESC`,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** Each after what it is based on, which may have the higher id: layers get their parents when they are committed. */
+function lowerFirst(found: readonly FoundIn[], newest: ReadonlyMap<string | undefined, FoundIn>): Set<FoundIn> {
+  const ordered = new Set<FoundIn>();
+  for (const one of found) {
+    const chain = new Set<FoundIn>();
+    for (let at: FoundIn | undefined = one; at !== undefined && !ordered.has(at) && !chain.has(at); ) {
+      chain.add(at);
+      const each: Found | undefined = at[1];
+      at = each?.parent === undefined ? undefined : newest.get(keyOf({ ...each, name: each.parent }));
+    }
+    for (const each of [...chain].reverse()) ordered.add(each);
+  }
+  return ordered;
 }
 
 interface Directory {

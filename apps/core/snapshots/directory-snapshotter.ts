@@ -85,6 +85,10 @@ export class DirectorySnapshotter implements Snapshotter {
     return this.#directories.root;
   }
 
+  get rebases(): boolean {
+    return this.#driver.rebase !== undefined;
+  }
+
   get capabilities(): readonly string[] {
     return this.#driver.capabilities;
   }
@@ -115,9 +119,7 @@ export class DirectorySnapshotter implements Snapshotter {
       if (row.kind !== 'active') {
         throw new BerthError('failed_precondition', `snapshot "${key}" is not active: it is ${row.kind}`);
       }
-      if ((options.parent ?? '') !== '' && options.parent !== row.parent_name) {
-        throw new BerthError('invalid_argument', `cannot change parent of active snapshot "${key}" on commit`);
-      }
+      this.#rebase(ns, row, options);
       this.#rows.commit(row.id, name, labels, options.usage);
       this.#file(row.id, this.#rows.require(ns, name), ns);
       if (options.lease) this.#unlease(ns, options.lease, key);
@@ -126,6 +128,10 @@ export class DirectorySnapshotter implements Snapshotter {
     if (existing) throw alreadyExists('snapshot', name);
     const payload = { key, name, snapshotter: this.name };
     this.#parts.events.publishTyped(ns, '/snapshot/commit', 'containerd.events.SnapshotCommit', payload);
+  }
+
+  layers(ns: string, name: string): string[] {
+    return this.#withAncestors(this.#rows.require(ns, name).id).map(filesOf);
   }
 
   async remove(ns: string, key: string, lease?: string): Promise<void> {
@@ -265,6 +271,20 @@ export class DirectorySnapshotter implements Snapshotter {
       placed?.[Symbol.dispose]();
       throw BerthError.from(error);
     }
+  }
+
+  /** Gives the snapshot its parent if it was made without. */
+  #rebase(ns: string, { id, name, kind, parent_name, labels }: SnapshotRow, options: CommitSnapshotOptions): void {
+    const { parent = '', keepsRoot = false } = options;
+    if (parent === '' || parent === parent_name) return;
+    if (parent_name !== null || this.#driver.rebase === undefined) {
+      throw new BerthError('invalid_argument', `cannot change parent of active snapshot "${name}" on commit`);
+    }
+    const below = this.#requireParent(ns, parent).id;
+    this.#rows.rebase(id, below);
+    if (keepsRoot) return;
+    const files = { directory: this.#directories.pathOf(id), kind, labels: forDriver(labelsFromColumn(labels)) };
+    this.#driver.rebase({ ...files, parents: this.#withAncestors(below) });
   }
 
   #requireParent(ns: string, parent: string): SnapshotRow {

@@ -24,6 +24,11 @@ export interface SnapshotDriver {
    * @throws errno errors; invalid_argument for labels that make no sense.
    */
   fill(files: SnapshotFiles): Promise<void>;
+  /**
+   * Puts the files of a snapshot that was made without a parent on top of `files.parents`. Absent where they depend on it.
+   * @throws errno errors.
+   */
+  rebase?(files: SnapshotFiles): void;
   /** How to mount an active snapshot or a view. */
   mounts(files: SnapshotFiles): Mount[];
 }

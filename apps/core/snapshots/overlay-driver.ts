@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { flush } from '#common/flush.ts';
 import type { Labels } from '#common/labels.ts';
 import { bindMount, filesOf, type SnapshotDriver, type SnapshotFiles } from './driver.ts';
 import { idMappingOf } from './id-mapping.ts';
@@ -32,14 +33,15 @@ export class OverlayDriver implements SnapshotDriver {
    * takes less time than a hop through the thread pool.
    */
   async fill({ directory, kind, parents, labels }: SnapshotFiles): Promise<void> {
-    const fs = filesOf(directory);
-    mkdirSync(fs);
+    mkdirSync(filesOf(directory));
     if (kind === 'active') mkdirSync(join(directory, 'work'), { mode: 0o711 });
-    const [nearest] = parents;
-    const below = nearest === undefined ? undefined : statSync(filesOf(nearest));
-    chmodSync(fs, below ? below.mode & 0o7777 : 0o755);
-    const { uid, gid } = idMappingOf(labels)?.root ?? below ?? { uid: 0, gid: 0 };
-    if (uid !== 0 || gid !== 0) chownSync(fs, uid, gid);
+    ownRoot({ directory, kind, parents, labels });
+  }
+
+  rebase(files: SnapshotFiles): void {
+    ownRoot(files);
+    // What was unpacked is synced already, and the record must not outlive this.
+    flush(filesOf(files.directory));
   }
 
   mounts({ directory, kind, parents, labels }: SnapshotFiles): Mount[] {
@@ -63,4 +65,15 @@ export class OverlayDriver implements SnapshotDriver {
       ...(mapping.gids === '' ? [] : [`gidmap=${mapping.gids}`]),
     ];
   }
+}
+
+/** Gives the root directory of a snapshot the mode and the owner that it shows. */
+function ownRoot({ directory, parents, labels }: SnapshotFiles): void {
+  const fs = filesOf(directory);
+  const [nearest] = parents;
+  const below = nearest === undefined ? undefined : statSync(filesOf(nearest));
+  const { uid, gid } = idMappingOf(labels)?.root ?? below ?? { uid: 0, gid: 0 };
+  // A change of owner drops setuid bits, so it comes first.
+  chownSync(fs, uid, gid);
+  chmodSync(fs, below ? below.mode & 0o7777 : 0o755);
 }

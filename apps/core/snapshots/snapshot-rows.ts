@@ -148,6 +148,10 @@ export class SnapshotRows {
     );
   }
 
+  rebase(id: number, parent: number): void {
+    this.#db.run('UPDATE snapshots SET parent = ? WHERE id = ?', parent, id);
+  }
+
   relabel(ns: string, name: string, labels: string): void {
     this.#db.run(
       'UPDATE snapshots SET labels = ?, updated_at = ? WHERE ns = ? AND snapshotter = ? AND name = ?',

@@ -40,14 +40,18 @@ export interface SnapshotOptions {
 export interface CommitSnapshotOptions extends SnapshotOptions {
   /** What the snapshot holds, when the caller has counted; otherwise it is counted when somebody asks. */
   readonly usage?: SnapshotUsage;
-  /** What the caller takes for the parent; '' and absent say nothing. */
+  /** What the caller takes for the parent; '' and absent say nothing. See {@link Snapshotter.rebases}. */
   readonly parent?: string;
+  /** Of a snapshot that is given its parent: whether its root directory doesn't take that one's owner and mode. */
+  readonly keepsRoot?: boolean;
 }
 
 /** Layers of file systems. Keys and names belong to the namespace. */
 export interface Snapshotter {
   /** How clients call it, `overlayfs`. */
   readonly name: string;
+  /** Whether a snapshot that was made without a parent can be given one by {@link commit}: no file depends on it. */
+  readonly rebases: boolean;
   /**
    * Makes a writable snapshot on top of `parent` ('' for none) and answers how to mount it.
    * @throws already_exists when the key is taken, or when the label `containerd.io/snapshot.ref` names a snapshot that is
@@ -63,9 +67,11 @@ export interface Snapshotter {
    * Turns the active snapshot `key` into the committed `name`; the labels given replace those of the key. Whoever wrote
    * the files has synced them: the record must not outlive them in a power cut.
    * @throws not_found; already_exists when the name is taken; failed_precondition when it is not active;
-   *   invalid_argument for another parent than it was made on.
+   *   invalid_argument for another parent than it was made on, or for one that isn't there.
    */
   commit(ns: string, name: string, key: string, options?: CommitSnapshotOptions): Promise<void>;
+  /** The directories of a committed snapshot and of all below it, the nearest first. @throws not_found */
+  layers(ns: string, name: string): string[];
   /** Takes it out of `lease`, if given. @throws not_found; failed_precondition while others have it as their parent. */
   remove(ns: string, key: string, lease?: string): Promise<void>;
   /** @throws not_found */

@@ -55,7 +55,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   reader.close();
   writer.finish();
   native.syncfs(root);
-  return { type: 'done', diffId: `sha256:${hash.digest('hex')}`, size };
+  return { type: 'done', diffId: `sha256:${hash.digest('hex')}`, size, hasRoot: writer.hasRoot };
 }
 
 // Written now, since after chroot its path would mean a place in the layer.

@@ -18,7 +18,7 @@ export interface ApplyJob {
 /** Lines from the child beside its lookups; `done` or `error` is the last one. */
 export type ChildMessage =
   | { readonly type: 'progress'; readonly bytes: number }
-  | { readonly type: 'done'; readonly diffId: string; readonly size: number }
+  | { readonly type: 'done'; readonly diffId: string; readonly size: number; readonly hasRoot: boolean }
   | { readonly type: 'error'; readonly code: Code; readonly message: string };
 
 /** A line from the child that waits for the {@link LowerReply}. */

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { BerthError, isCode } from '#common/errors.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
 import { labelKeys } from '#common/labels.ts';
@@ -7,6 +8,8 @@ import type { LayerApplier } from '../diff/apply.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Descriptor } from '../registry/document.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { allOrFirstFailure } from '../transfer/all-or-first-failure.ts';
+import { AheadPlaces } from './ahead-places.ts';
 
 export interface UnpackRequest {
   readonly ns: string;
@@ -25,20 +28,27 @@ export interface UnpackRequest {
   readonly onUnpacked?: (layer: Descriptor) => void;
 }
 
+/** Processes beside the one whose turn it is: each takes some 50 MiB of memory. */
+const AHEAD = Math.min(1, availableParallelism() - 1);
+
 /**
- * Turns layers into snapshots named by chain id, each on top of the one before. Whoever wants the same snapshot at the
- * same time waits for the first one's work, and does it over should that fail.
+ * Turns layers into snapshots named by chain id, each on top of the one before. Where a snapshotter can put files on a
+ * parent afterwards, layers are unpacked side by side, and committed in their order. Whoever wants the same snapshot at
+ * the same time waits for the first one's work, and does it over should that fail.
  */
 export class ImageUnpacker {
   readonly #content: ContentStore;
   readonly #leases: LeaseStore;
   readonly #applier: LayerApplier;
   readonly #queue = new KeyedQueue();
+  readonly #ahead: AheadPlaces;
 
-  constructor(parts: { content: ContentStore; leases: LeaseStore; applier: LayerApplier }) {
+  /** @param ahead how many layers, of all images together, may be unpacked before their turn. */
+  constructor(parts: { content: ContentStore; leases: LeaseStore; applier: LayerApplier }, ahead = AHEAD) {
     this.#content = parts.content;
     this.#leases = parts.leases;
     this.#applier = parts.applier;
+    this.#ahead = new AheadPlaces(ahead);
   }
 
   /**
@@ -53,15 +63,19 @@ export class ImageUnpacker {
       throw new BerthError('invalid_argument', message);
     }
     const chainIds = chainIdsOf(diffIds);
+    const failed = new AbortController();
+    const one = { ...request, signal: AbortSignal.any([request.signal, failed.signal]) };
+    const tasks: Promise<void>[] = [];
     for (const [index, layer] of layers.entries()) {
       const chainId = chainIds[index] as string;
-      const parent = chainIds[index - 1] ?? '';
-      await this.#queue.run(
-        `${ns}\0${snapshotter.name}\0${chainId}`,
-        () => this.#ensureSnapshot(request, layer, { chainId, parent, diffId: diffIds[index] as string }),
-        { signal: request.signal },
-      );
+      const place = {
+        ...{ chainId, parent: chainIds[index - 1] ?? '', diffId: diffIds[index] as string },
+        below: tasks.at(-1) ?? Promise.resolve(),
+      };
+      const ensure = (): Promise<void> => this.#ensureSnapshot(one, layer, place);
+      tasks.push(this.#queue.run(`${ns}\0${snapshotter.name}\0${chainId}`, ensure, { signal: one.signal }));
     }
+    await allOrFirstFailure(tasks, failed);
     const top = chainIds.at(-1) ?? '';
     if (top !== '') {
       const key = `${labelKeys.gcRefSnapshot}.${snapshotter.name}`;
@@ -74,6 +88,8 @@ export class ImageUnpacker {
     if (this.#present(request, place.chainId)) return;
     this.#applier.warm();
     await request.available(layer);
+    if (!request.snapshotter.rebases) await place.below;
+    using _ = await this.#ahead.take(place.below);
     request.signal.throwIfAborted();
     try {
       await this.#makeSnapshot(request, layer, place);
@@ -95,16 +111,20 @@ export class ImageUnpacker {
     return true;
   }
 
-  async #makeSnapshot(request: UnpackRequest, layer: Descriptor, { chainId, parent, diffId }: Place): Promise<void> {
+  async #makeSnapshot(request: UnpackRequest, layer: Descriptor, place: Place): Promise<void> {
     const { ns, snapshotter, lease, signal } = request;
+    const { chainId, parent, diffId, below } = place;
     const labels = { [labelKeys.snapshotRef]: chainId };
+    const rebased = snapshotter.rebases && parent !== '';
+    const lowers = (): Promise<string[]> => below.then(() => snapshotter.layers(ns, parent));
     const key = `extract-${Date.now()}-${randomBytes(4).toString('hex')} ${chainId}`;
-    const mounts = await snapshotter.prepare(ns, key, parent, { labels, lease });
+    const mounts = await snapshotter.prepare(ns, key, rebased ? '' : parent, { labels, lease });
     try {
       const applied = await this.#applier.apply({
         blobPath: this.#content.pathOf(layer.digest),
         mediaType: layer.mediaType,
         mounts,
+        lowers: rebased ? lowers : undefined,
         signal,
         onProgress: (bytes) => request.onProgress?.(layer, bytes),
       });
@@ -112,7 +132,8 @@ export class ImageUnpacker {
         const message = `layer ${layer.digest} unpacks to ${applied.diffId}, but the image config says ${diffId}`;
         throw new BerthError('data_loss', message);
       }
-      await snapshotter.commit(ns, chainId, key, { labels, lease });
+      await below;
+      await snapshotter.commit(ns, chainId, key, { labels, lease, parent, keepsRoot: applied.hasRoot });
     } catch (error) {
       await snapshotter.remove(ns, key);
       throw isCode(error, 'already_exists') ? error : BerthError.from(error, `unpack layer ${layer.digest}`);
@@ -126,6 +147,8 @@ interface Place {
   readonly chainId: string;
   readonly parent: string;
   readonly diffId: string;
+  /** Resolves when the parent is there. */
+  readonly below: Promise<void>;
 }
 
 /** OCI image-spec config.md, "Layer ChainID". */

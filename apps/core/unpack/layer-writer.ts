@@ -66,6 +66,11 @@ export class LayerWriter {
     }
   }
 
+  /** Whether the layer describes its own root directory. */
+  get hasRoot(): boolean {
+    return this.#times.has('/');
+  }
+
   /** Sets the directories' times, the inner ones first. */
   finish(): void {
     if (this.#hasAufsLinks && lstat(`/${AUFS_LINKS}`) !== undefined) this.#remove(`/${AUFS_LINKS}`);

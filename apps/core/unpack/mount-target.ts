@@ -29,6 +29,18 @@ export function applyTarget(mounts: readonly Mount[]): ApplyTarget {
   return { root: mount.source, whiteouts: { style: 'remove' }, lowers: [] };
 }
 
+/**
+ * As {@link applyTarget}, for a snapshot without a parent that overlayfs is going to show on top of others.
+ * @throws invalid_argument unless it is a writable bind mount.
+ */
+export function baselessTarget(mounts: readonly Mount[]): ApplyTarget {
+  const { root, whiteouts } = applyTarget(mounts);
+  if (whiteouts.style === 'overlay') {
+    throw new BerthError('invalid_argument', 'a snapshot with a parent is not given another');
+  }
+  return { root, whiteouts: { style: 'overlay', xattr: 'trusted' }, lowers: [] };
+}
+
 function overlayTarget(mount: Mount): ApplyTarget {
   const { upper: root, lowers } = overlayDirectories(mount);
   if (root === undefined || mount.options.includes('ro')) throw readOnly('the overlay');

@@ -72,6 +72,14 @@ describe('a collection', () => {
     expect([blobs(), files(), snapshots(), snapshotDirectories()]).toEqual([[], 0, [], 0]);
   });
 
+  it('takes layers whose parents have higher ids', async () => {
+    await stores.snapshotter.prepare('n', 'upper', '');
+    await layer('base');
+    await stores.snapshotter.commit('n', 'top', 'upper', { parent: 'base' });
+    expect(await stores.collector.collect()).toMatchObject({ snapshots: 2 });
+    expect([snapshots(), snapshotDirectories()]).toEqual([[], 0]);
+  });
+
   it('bears circles of references', async () => {
     const one = await blob();
     const two = await blob('n', { 'containerd.io/gc.ref.content': one });

@@ -31,6 +31,15 @@ async function blob(ns: string, text: string, labels: Record<string, string> = {
   return await writer.commit({ labels });
 }
 
+/** Layers as they are when the upper one was begun first: 2 is the parent of 1. */
+async function upperBeforeLower(): Promise<void> {
+  const { snapshotter } = stores;
+  await snapshotter.prepare('n', 'upper', '');
+  await snapshotter.prepare('n', 'lower', '');
+  await snapshotter.commit('n', 'base', 'lower');
+  await snapshotter.commit('n', 'top', 'upper', { parent: 'base' });
+}
+
 /** Loses the database, or all but a backup, and starts anew as the daemon does. */
 async function lose(keepMs = 60_000): Promise<void> {
   await stores.close();
@@ -110,6 +119,18 @@ describe('records made anew without the database', () => {
     expect(without(stores.snapshotter.list('n'))).toEqual(without(before));
     expect(await stores.snapshotter.mounts('n', 'active')).toEqual(mounts);
     await stores.snapshotter.prepare('n', 'new', 'base');
+    expect(await stores.snapshotter.mounts('n', 'active')).toEqual(mounts);
+  });
+
+  it('are those of layers whose parents have higher ids', async () => {
+    await upperBeforeLower();
+    const mounts = await stores.snapshotter.prepare('n', 'active', 'top');
+    await lose();
+    expect([...stores.snapshotter.list('n')].map(({ name, parent }) => [name, parent])).toEqual([
+      ['active', 'top'],
+      ['base', undefined],
+      ['top', 'base'],
+    ]);
     expect(await stores.snapshotter.mounts('n', 'active')).toEqual(mounts);
   });
 
@@ -211,5 +232,16 @@ describe('a backup that is older than what is on disk', () => {
     expect(stores.containers.list('n')).toEqual([]);
     expect(stores.leases.list('n').map(({ id }) => id)).toContain('lease');
     expect(existsSync(join(dir, 'rebuild'))).toBe(false);
+  });
+
+  it('forgets deleted layers whose parents have higher ids', async () => {
+    await upperBeforeLower();
+    await stores.db.durable();
+    mkdirSync(join(dir, 'backups'));
+    stores.db.run('VACUUM INTO ?', join(dir, 'backups/00000001.db'));
+    for (const name of ['top', 'base']) await stores.snapshotter.remove('n', name);
+    await stores.collector.collect();
+    await lose();
+    expect([...stores.snapshotter.list('n')]).toEqual([]);
   });
 });

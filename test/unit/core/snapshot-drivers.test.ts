@@ -76,6 +76,22 @@ describe('overlay snapshots', () => {
     expect(readdirSync(below('overlayfs/4')).sort()).toEqual(['fs', 'work']);
   });
 
+  it('made without a parent get one when they are committed, and their root its owner and mode', async () => {
+    await overlay.prepare('n', 'a', '');
+    chmodSync(below('overlayfs/1/fs'), 0o2750);
+    await overlay.commit('n', 'base', 'a');
+    await overlay.prepare('n', 'b', '');
+    await overlay.commit('n', 'top', 'b', { parent: 'base' });
+    expect(overlay.stat('n', 'top').parent).toBe('base');
+    expect(statSync(below('overlayfs/2/fs')).mode & 0o7777).toBe(0o2750);
+    expect(overlay.layers('n', 'top')).toEqual([2, 1].map((id) => below(`overlayfs/${id}/fs`)));
+    await expect(overlay.remove('n', 'base')).rejects.toThrow('cannot remove snapshot with child');
+    await overlay.prepare('n', 'c', 'base');
+    await expect(overlay.commit('n', 'x', 'c', { parent: 'top' })).rejects.toThrow('cannot change parent');
+    await overlay.prepare('n', 'd', '');
+    await expect(overlay.commit('n', 'x', 'd', { parent: 'c' })).rejects.toThrow('not committed');
+  });
+
   it('view one layer by a bind mount, several by an overlay without an upper directory', async () => {
     await layers(overlay, 'one', 'two');
     expect(await overlay.view('n', 'v1', 'one')).toEqual([
@@ -145,6 +161,12 @@ describe('native snapshots', () => {
       { type: 'bind', source: below('native/1/fs'), options: ['ro', 'rbind'] },
     ]);
     expect(readdirSync(below('native/3'))).toEqual([]);
+  });
+
+  it('get no other parent than they were copied from', async () => {
+    await layers(native, 'one');
+    await native.prepare('n', 'a', '');
+    await expect(native.commit('n', 'two', 'a', { parent: 'one' })).rejects.toThrow('cannot change parent');
   });
 
   it('tell why a tree could not be copied, and leave nothing', async () => {
