@@ -16,6 +16,7 @@ const CLOSE = 255;
 export class Channels {
   readonly #socket: WebSocket;
   readonly #base64: boolean;
+  /** Those that have not ended: nothing may follow an end. */
   readonly #readers = new Map<number, Readable>();
   readonly gone: AbortSignal;
 
@@ -28,7 +29,7 @@ export class Channels {
     socket.on('error', () => socket.terminate());
     socket.once('close', () => {
       left.abort();
-      for (const reader of this.#readers.values()) reader.push(null);
+      for (const channel of this.#readers.keys()) this.#end(channel);
     });
   }
 
@@ -67,14 +68,20 @@ export class Channels {
     const first = message[0] ?? 0;
     const channel = this.#base64 ? first - 0x30 : first;
     if (!this.#base64 && channel === CLOSE) {
-      this.#readers.get(message[1] ?? -1)?.push(null);
+      this.#end(message[1] ?? -1);
       return;
     }
     const reader = this.#readers.get(channel);
     const rest = message.subarray(1);
     const payload = this.#base64 ? Buffer.from(rest.toString('latin1'), 'base64') : rest;
-    if (reader === undefined || reader.readableEnded || payload.length === 0) return;
+    if (reader === undefined || payload.length === 0) return;
     if (!reader.push(payload)) this.#socket.pause();
+  }
+
+  #end(channel: number): void {
+    this.#readers.get(channel)?.push(null);
+    this.#readers.delete(channel);
+    this.#resume();
   }
 
   #resume(): void {
