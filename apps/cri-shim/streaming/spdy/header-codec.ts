@@ -1,5 +1,4 @@
-import { promisify } from 'node:util';
-import { constants, createDeflate, createInflate, type Deflate, type Inflate } from 'node:zlib';
+import { constants, createInflate, type Inflate } from 'node:zlib';
 import { BerthError } from '#common/errors.ts';
 import { dictionary } from './dictionary.ts';
 
@@ -11,16 +10,27 @@ const MAX_BLOCK = 64 * 1024;
 const MAX_HEADERS = 256;
 
 /**
- * Compresses and decompresses header blocks. Each direction of a session has one zlib stream, so blocks must come in
- * the order of their frames.
+ * The start of a zlib stream with the dictionary: a window of 32 KiB, the flag, the dictionary's Adler-32 (RFC 1950,
+ * 2.2).
+ */
+const STREAM_START = Buffer.from([0x78, 0xbb, 0xe3, 0xc6, 0xa7, 0xc2]);
+/**
+ * A header block without headers: their number, 0, in a stored block, which needs no compressor (RFC 1951, 3.2.4), and an
+ * empty one. At that a reader hands on what it has; Go's does so nowhere else.
+ */
+const NO_HEADERS = Buffer.from([0x00, 0x04, 0x00, 0xfb, 0xff, 0, 0, 0, 0, 0x00, 0x00, 0x00, 0xff, 0xff]);
+
+/**
+ * Decompresses header blocks, and makes those of replies, which say nothing. Each direction of a session has one zlib
+ * stream, so blocks must come in the order of their frames.
  */
 export class HeaderCodec {
   readonly #inflate: Inflate = createInflate({ dictionary });
-  readonly #deflate: Deflate = createDeflate({ dictionary, level: 1, windowBits: 11, memLevel: 4 });
   #inflated: Buffer[] = [];
   #size = 0;
   #failure: Error | undefined;
   #decoding: Promise<unknown> = Promise.resolve();
+  #replied = false;
 
   constructor() {
     this.#inflate.on('data', (chunk: Buffer) => {
@@ -31,7 +41,6 @@ export class HeaderCodec {
     this.#inflate.on('error', (error) => {
       this.#failure = error;
     });
-    this.#deflate.on('error', () => undefined);
   }
 
   /** @throws invalid_argument; the session can't go on then */
@@ -59,23 +68,15 @@ export class HeaderCodec {
     return parseHeaders(bytes);
   }
 
-  /** Calls must not overlap. */
-  async encode(headers: Headers): Promise<Buffer> {
-    const chunks: Buffer[] = [];
-    const collect = (chunk: Buffer) => chunks.push(chunk);
-    this.#deflate.on('data', collect);
-    try {
-      this.#deflate.write(printHeaders(headers));
-      await promisify((done: () => void) => this.#deflate.flush(constants.Z_SYNC_FLUSH, done))();
-    } finally {
-      this.#deflate.off('data', collect);
-    }
-    return Buffer.concat(chunks);
+  /** The block of the next reply. */
+  encodeNone(): Buffer {
+    if (this.#replied) return NO_HEADERS;
+    this.#replied = true;
+    return Buffer.concat([STREAM_START, NO_HEADERS]);
   }
 
   close(): void {
     this.#inflate.destroy();
-    this.#deflate.destroy();
   }
 }
 
@@ -101,18 +102,4 @@ function parseHeaders(bytes: Buffer): Headers {
     headers.set(name, text().split('\0', 1)[0] ?? '');
   }
   return headers;
-}
-
-function printHeaders(headers: Headers): Buffer {
-  const parts: Buffer[] = [uint32(headers.size)];
-  for (const pair of headers) {
-    for (const part of pair) parts.push(uint32(Buffer.byteLength(part, 'latin1')), Buffer.from(part, 'latin1'));
-  }
-  return Buffer.concat(parts);
-}
-
-function uint32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
 }

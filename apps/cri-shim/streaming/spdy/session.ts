@@ -42,7 +42,6 @@ export class SpdySession implements StreamHost {
   #heedsWindows = false;
   #initialWindow = WINDOW;
   #lastId = 0;
-  #writing: Promise<unknown> = Promise.resolve();
   #unsent = 0;
   #closed = false;
   /** Header blocks are inflated elsewhere: what follows them waits. */
@@ -228,17 +227,8 @@ export class SpdySession implements StreamHost {
       stream.destroy(BerthError.from(error));
       return;
     }
-    this.#reply(id);
+    this.#write(controlFrame(TYPE.SYN_REPLY, 0, id, this.#codec.encodeNone()));
     this.#fin(id, flags);
-  }
-
-  #reply(id: number): void {
-    this.#writing = this.#writing.then(async () => {
-      if (this.#closed) return;
-      const block = await this.#codec.encode(new Map());
-      this.#write(controlFrame(TYPE.SYN_REPLY, 0, id, block));
-    });
-    this.#writing.catch((error: unknown) => this.#fail(error));
   }
 
   #data(id: number, bytes: Buffer, fin: boolean): undefined {
