@@ -264,7 +264,6 @@ static char **get_strings(napi_env env, napi_value array) {
 }
 
 #define SPAWN_MAX_FDS 8
-#define SPAWN_FD_FLOOR 64 /* sources are first moved above every target */
 
 static napi_value n_spawn(napi_env env, napi_callback_info info) {
   ARGS(5);
@@ -295,12 +294,16 @@ static napi_value n_spawn(napi_env env, napi_callback_info info) {
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setflags(&attributes,
                            POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | (new_session ? POSIX_SPAWN_SETSID : 0));
+  /*
+   * Sources are first moved above every target, and no higher: for a descriptor past the 64th the kernel enlarges the
+   * table, and where threads share that, it waits for an RCU grace period, some 10 ms.
+   */
   for (; moved_count < fd_count; moved_count++) {
     napi_value item;
     int fd = -1;
     napi_get_element(env, argv[3], moved_count, &item);
     if (napi_get_value_int32(env, item, &fd) != napi_ok) fd = -1;
-    moved[moved_count] = fcntl(fd, F_DUPFD_CLOEXEC, SPAWN_FD_FLOOR);
+    moved[moved_count] = fcntl(fd, F_DUPFD_CLOEXEC, (int)fd_count);
     if (moved[moved_count] < 0) {
       err = errno;
       break;
