@@ -4,7 +4,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import type { ContainerConfig } from '#proto/runtime/v1/ContainerConfig.ts';
 import type { PodSandboxConfig } from '#proto/runtime/v1/PodSandboxConfig.ts';
-import { dictionary } from '../../apps/cri-shim/streaming/spdy/dictionary.ts';
 import { patient, useCri } from '../support/cri-suite.ts';
 import { type ClientStream, SpdyClient } from '../support/spdy-client.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -53,7 +52,7 @@ interface Attached {
 }
 
 async function attach(containerId: string, wanted: Wanted = {}): Promise<Attached> {
-  const client = await SpdyClient.connect(await attachUrl(containerId, wanted), ['v4.channel.k8s.io'], dictionary);
+  const client = await SpdyClient.connect(await attachUrl(containerId, wanted), ['v4.channel.k8s.io']);
   const open = (streamType: string): Promise<ClientStream> => client.open({ streamType });
   const error = await open('error');
   const stdin = (wanted.stdin ?? true) ? await open('stdin') : undefined;

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants, createDeflate } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { dictionary } from '../../apps/cri-shim/streaming/spdy/dictionary.ts';
 import { useCri } from '../support/cri-suite.ts';
 import { SpdyClient } from '../support/spdy-client.ts';
+import { draftDictionary } from '../support/spdy-dictionary.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useCri();
@@ -22,7 +22,7 @@ afterAll(async () => {
 
 async function portForward(): Promise<SpdyClient> {
   const { url } = await suite.cri.runtime.portForward({ podSandboxId: pod, port: [9] });
-  return await SpdyClient.connect(url, ['portforward.k8s.io'], dictionary);
+  return await SpdyClient.connect(url, ['portforward.k8s.io']);
 }
 
 async function execUrl(cmd: string[], stdin = false): Promise<string> {
@@ -72,7 +72,7 @@ describe('many at once', () => {
     const before = descriptors();
     const clients = await Promise.all(
       Array.from({ length: 50 }, async () => {
-        const client = await SpdyClient.connect(await execUrl(['sleep', '614']), ['v4.channel.k8s.io'], dictionary);
+        const client = await SpdyClient.connect(await execUrl(['sleep', '614']), ['v4.channel.k8s.io']);
         for (const streamType of ['error', 'stdout', 'stderr']) await client.open({ streamType });
         return client;
       }),
@@ -96,7 +96,7 @@ describe('a client that', () => {
   });
 
   test('does not read a command’s output holds up the command, not the daemon', async () => {
-    const client = await SpdyClient.connect(await execUrl(['cat', '/dev/zero']), ['v4.channel.k8s.io'], dictionary);
+    const client = await SpdyClient.connect(await execUrl(['cat', '/dev/zero']), ['v4.channel.k8s.io']);
     await client.open({ streamType: 'error' });
     const stdout = await client.open({ streamType: 'stdout' });
     await client.open({ streamType: 'stderr' });
@@ -126,7 +126,7 @@ describe('a client that', () => {
 
   test('sends a header block that inflates without end is cut off', async () => {
     const before = memoryMiB();
-    const deflate = createDeflate({ dictionary });
+    const deflate = createDeflate({ dictionary: draftDictionary });
     const chunks: Buffer[] = [];
     deflate.on('data', (chunk: Buffer) => chunks.push(chunk));
     deflate.write(Buffer.concat([number(1), number(1), Buffer.from('a'), number(0x0200_0000)]));

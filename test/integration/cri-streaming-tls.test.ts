@@ -1,7 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { dictionary } from '../../apps/cri-shim/streaming/spdy/dictionary.ts';
 import { useCri } from '../support/cri-suite.ts';
 import { SpdyClient } from '../support/spdy-client.ts';
 
@@ -40,7 +39,7 @@ test('streams are encrypted with a certificate that was made for them', async ()
 });
 
 test('a command runs over them', async () => {
-  const client = await SpdyClient.connect(await execUrl(), ['v4.channel.k8s.io'], dictionary);
+  const client = await SpdyClient.connect(await execUrl(), ['v4.channel.k8s.io']);
   const error = await client.open({ streamType: 'error' });
   const stdout = await client.open({ streamType: 'stdout' });
   await client.open({ streamType: 'stderr' });

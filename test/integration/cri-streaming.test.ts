@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { dictionary } from '../../apps/cri-shim/streaming/spdy/dictionary.ts';
 import { useCri } from '../support/cri-suite.ts';
 import { type ClientStream, SpdyClient } from '../support/spdy-client.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -39,7 +38,7 @@ async function execUrl(cmd: string[], { tty = false, stdin = false }: Wanted = {
 
 /** A command over SPDY, with its streams open. */
 async function run(cmd: string[], wanted: Wanted = {}, protocol = 'v4.channel.k8s.io') {
-  const client = await SpdyClient.connect(await execUrl(cmd, wanted), [protocol], dictionary);
+  const client = await SpdyClient.connect(await execUrl(cmd, wanted), [protocol]);
   const open = (streamType: string): Promise<ClientStream> => client.open({ streamType });
   const error = await open('error');
   const stdin = wanted.stdin ? await open('stdin') : undefined;
@@ -50,7 +49,7 @@ async function run(cmd: string[], wanted: Wanted = {}, protocol = 'v4.channel.k8
 
 async function portForward(): Promise<SpdyClient> {
   const { url } = await suite.cri.runtime.portForward({ podSandboxId: pod, port: [8080] });
-  return await SpdyClient.connect(url, ['portforward.k8s.io'], dictionary);
+  return await SpdyClient.connect(url, ['portforward.k8s.io']);
 }
 
 async function connection(client: SpdyClient, port: string, requestID: string) {
@@ -135,12 +134,12 @@ describe('a command over SPDY', () => {
 describe('a token', () => {
   test('is good for one use', async () => {
     const url = await execUrl(['true']);
-    (await SpdyClient.connect(url, ['v4.channel.k8s.io'], dictionary)).destroy();
-    await expect(SpdyClient.connect(url, ['v4.channel.k8s.io'], dictionary)).rejects.toThrow('404');
+    (await SpdyClient.connect(url, ['v4.channel.k8s.io'])).destroy();
+    await expect(SpdyClient.connect(url, ['v4.channel.k8s.io'])).rejects.toThrow('404');
   });
 
   test('is lost on a client that speaks no known protocol', async () => {
-    await expect(SpdyClient.connect(await execUrl(['true']), ['v9.channel.k8s.io'], dictionary)).rejects.toThrow('403');
+    await expect(SpdyClient.connect(await execUrl(['true']), ['v9.channel.k8s.io'])).rejects.toThrow('403');
   });
 });
 

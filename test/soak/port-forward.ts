@@ -3,7 +3,6 @@
  * vanishes. Afterwards both daemons are as large as after the first part, and nothing is left. `--rounds` is the number
  * of connections, 10,000 unless it is given.
  */
-import { dictionary } from '../../apps/cri-shim/streaming/spdy/dictionary.ts';
 import { forEachAtOnce } from '../support/at-once.ts';
 import { patient } from '../support/cri-suite.ts';
 import { expectNoLeaks, leakSnapshot } from '../support/leaks.ts';
@@ -25,7 +24,7 @@ export async function portForwardSoak({ rounds = 10_000, tell }: SoakOptions): P
     const n = ++connections;
     if (n % tellEvery === 0) tell(`${n} connections`);
     const { url } = await bed.cri.runtime.portForward({ podSandboxId, port: [8080] }, patient);
-    const client = await SpdyClient.connect(url, ['portforward.k8s.io'], dictionary);
+    const client = await SpdyClient.connect(url, ['portforward.k8s.io']);
     const headers = { port: '8080', requestID: '0' };
     const error = await client.open({ streamType: 'error', ...headers });
     const data = await client.open({ streamType: 'data', ...headers });

@@ -2,6 +2,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 import { constants, createDeflate } from 'node:zlib';
+import { draftDictionary } from './spdy-dictionary.ts';
 
 interface DataFrame {
   readonly stream: ClientStream | undefined;
@@ -11,7 +12,7 @@ interface DataFrame {
 
 /**
  * A client of SPDY/3.1 for tests, written apart from the server's code: byte by byte from the draft, with nothing of
- * the server's but the dictionary's bytes.
+ * the server's.
  */
 export class SpdyClient {
   readonly response: IncomingMessage;
@@ -26,10 +27,10 @@ export class SpdyClient {
   #opening: Promise<unknown> = Promise.resolve();
   goneAway = false;
 
-  private constructor(socket: Socket, response: IncomingMessage, dictionary: Buffer) {
+  private constructor(socket: Socket, response: IncomingMessage) {
     this.#socket = socket;
     this.response = response;
-    this.#deflate = createDeflate({ dictionary });
+    this.#deflate = createDeflate({ dictionary: draftDictionary });
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.on('error', () => undefined);
     socket.on('close', () => {
@@ -38,7 +39,7 @@ export class SpdyClient {
   }
 
   /** Connects; a refusal throws with its status and text. */
-  static async connect(url: string, protocols: readonly string[], dictionary: Buffer): Promise<SpdyClient> {
+  static async connect(url: string, protocols: readonly string[]): Promise<SpdyClient> {
     const headers = {
       connection: 'Upgrade',
       upgrade: 'SPDY/3.1',
@@ -51,7 +52,7 @@ export class SpdyClient {
     asked.end();
     return await new Promise((resolve, reject) => {
       asked.once('error', reject);
-      asked.once('upgrade', (response, socket: Socket) => resolve(new SpdyClient(socket, response, dictionary)));
+      asked.once('upgrade', (response, socket: Socket) => resolve(new SpdyClient(socket, response)));
       asked.once('response', async (response) => {
         const text = (await response.toArray()).join('');
         reject(new Error(`${response.statusCode}: ${text}`));

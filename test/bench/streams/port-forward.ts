@@ -1,5 +1,4 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { dictionary } from '../../../apps/cri-shim/streaming/spdy/dictionary.ts';
 import { SpdyClient } from '../../support/spdy-client.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { removePod, startPod } from '../pod.ts';
@@ -50,7 +49,7 @@ async function prepare(side: StreamsSide) {
   });
   const fetchPath = async (path: string, size: number): Promise<void> => {
     const { url } = await runtime.cri.runtime.portForward({ podSandboxId: pod.sandboxId, port: [8080] });
-    const client = await SpdyClient.connect(url, ['portforward.k8s.io'], dictionary);
+    const client = await SpdyClient.connect(url, ['portforward.k8s.io']);
     try {
       const headers = { port: '8080', requestID: '0' };
       const error = await client.open({ streamType: 'error', ...headers });
