@@ -133,8 +133,13 @@ interface Size {
   readonly fds: number;
 }
 
+export interface DaemonSizes {
+  readonly berthd: Size;
+  readonly cri: Size;
+}
+
 /** Memory of their own and descriptors of both daemons. */
-export function daemonSize({ berth }: SoakBed): { readonly berthd: Size; readonly cri: Size } {
+export function daemonSize({ berth }: SoakBed): DaemonSizes {
   const size = (pid: number): Size => {
     const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
     const kib = Number(/^Private_Dirty: +(\d+) kB$/m.exec(text)?.[1]);

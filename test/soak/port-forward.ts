@@ -1,6 +1,6 @@
 /**
  * `npm run soak -- portforward`: connections to a server in a pod, 8 at a time, every second one ended by a client that
- * vanishes. Afterwards both daemons are as large as after the first part, and nothing is left. `--rounds` is the number
+ * vanishes. Afterwards both daemons are as large as after the 3,000 that came before, and nothing is left. `--rounds` is the number
  * of connections, 10,000 unless it is given.
  */
 import { forEachAtOnce } from '../support/at-once.ts';
@@ -13,6 +13,7 @@ import { expectFlat } from './flat.ts';
 import type { SoakOptions } from './main.ts';
 
 const width = 8;
+const warmUp = 3_000;
 const tellEvery = 1_000;
 
 export async function portForwardSoak({ rounds = 10_000, tell }: SoakOptions): Promise<void> {
@@ -44,7 +45,8 @@ export async function portForwardSoak({ rounds = 10_000, tell }: SoakOptions): P
     ),
   );
   const before = leakSnapshot(bed.scope);
-  await expectFlat(bed, rounds, async (count) => void (await forEachAtOnce(count, width, connect)), tell);
+  const work = async (count: number) => void (await forEachAtOnce(count, width, connect));
+  await expectFlat(bed, { warmUp, count: rounds, work, tell });
   await expectNoLeaks(bed.scope, before);
   await bed.removeAll();
 }
