@@ -199,6 +199,16 @@ test('a new service knows the images, also after a restart of berthd', async () 
   await waitFor('news after the restart', () => images.find('late:1') !== undefined);
 });
 
+test('fsInfo and a removal wait for a berthd that is being restarted', async () => {
+  await images.pull(reference);
+  await suite.berthd.daemon.kill9();
+  const asked = Promise.all([images.fsInfo(), images.remove(reference)]);
+  await suite.berthd.daemon.start();
+  const [{ usedBytes }] = await asked;
+  expect(usedBytes).toBeGreaterThan(0n);
+  expect(await recordNames()).toEqual([]);
+});
+
 test('fsInfo counts the layers and blobs of images, below the snapshotter', async () => {
   const empty = await images.fsInfo();
   await images.pull(reference);

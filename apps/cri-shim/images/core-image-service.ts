@@ -107,6 +107,7 @@ export class CoreImageService implements ImageService {
     const image = this.find(reference);
     if (image === undefined) return;
     const names = this.#cache.namesOf(image.id);
+    await this.#core.waitReady();
     for (const [index, name] of names.entries()) {
       await this.#core.delete(name, index === names.length - 1, signal);
       await this.#look(name);
@@ -116,6 +117,7 @@ export class CoreImageService implements ImageService {
   }
 
   async fsInfo(signal?: AbortSignal): Promise<ImageFilesystem> {
+    await this.#core.waitReady();
     const [mountpoint, layers] = await Promise.all([this.#usage.root(signal), this.#usage.total(signal)]);
     const blobs = [...this.#cache.blobs().values()];
     return {

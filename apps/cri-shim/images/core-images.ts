@@ -38,8 +38,13 @@ export class CoreImages {
     this.#events = channel.client('containerd.services.events.v1.Events');
   }
 
-  async list(): Promise<ImageRecord[]> {
+  /** Waits a little for a berthd that is being restarted. @throws unavailable when it stays away */
+  async waitReady(): Promise<void> {
     await this.#channel.waitReady(PATIENCE_MS);
+  }
+
+  async list(): Promise<ImageRecord[]> {
+    await this.waitReady();
     const { images } = await this.#images.list({ filters: [] });
     return images.map(toRecord);
   }
