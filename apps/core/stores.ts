@@ -13,6 +13,7 @@ import type { Database } from './metadata/database.ts';
 import { RecordWriter } from './metadata/record-writer.ts';
 import { SqliteNamespaceStore } from './namespaces/sqlite-namespaces.ts';
 import type { NamespaceStore } from './namespaces/store.ts';
+import { sandboxRecordFiles } from './sandboxes/sandbox-file.ts';
 import { SqliteSandboxStore } from './sandboxes/sqlite-sandboxes.ts';
 import type { SandboxStore } from './sandboxes/store.ts';
 import { canMapLayers } from './snapshots/mapped-layers.ts';
@@ -75,7 +76,9 @@ export function openStores(
   const images = new SqliteImageStore({ ...parts, records: imageRecordFiles(join(root, 'images'), recordWriter) });
   images.tidyRecordFiles();
   const containers = new SqliteContainerStore(parts);
-  const sandboxes = new SqliteSandboxStore(parts);
+  const sandboxRecords = sandboxRecordFiles(join(root, 'sandboxes'), recordWriter);
+  const sandboxes = new SqliteSandboxStore({ ...parts, records: sandboxRecords });
+  sandboxes.tidyRecordFiles();
   const stores = { db, namespaces, leases, content, snapshotters, images, containers, sandboxes };
   return { ...stores, collector, scheduler, recordWriter };
 }

@@ -1,16 +1,11 @@
 import { join } from 'node:path';
+import { bytesOf, extensionsOf, type FiledBytes, filedBytes, filedExtensions } from '../metadata/filed-bytes.ts';
 import { readRecordFile, writeRecordFile } from '../metadata/record-file.ts';
 import { timeFromColumn, timeToColumn } from '../metadata/time-column.ts';
-import type { TypedBytes } from '../metadata/typed-bytes.ts';
 import type { Container } from './store.ts';
 
 /** The file in a task's bundle that says what the record of its container does, but for the spec: that is config.json. */
 const fileName = 'container.json';
-
-interface FiledBytes {
-  readonly typeUrl: string;
-  readonly base64: string;
-}
 
 interface FiledContainer {
   readonly labels: Container['labels'];
@@ -37,7 +32,7 @@ export function writeContainerFile(bundle: string, container: Container): void {
     snapshotter,
     snapshotKey,
     sandbox,
-    extensions: Object.fromEntries(Object.entries(extensions).map(([name, bytes]) => [name, filedBytes(bytes)])),
+    extensions: filedExtensions(extensions),
     createdAt: timeToColumn(container.createdAt),
     updatedAt: timeToColumn(container.updatedAt),
   };
@@ -60,16 +55,8 @@ export function readContainerFile(bundle: string, id: string, spec: Uint8Array):
     snapshotter: filed.snapshotter,
     snapshotKey: filed.snapshotKey,
     sandbox: filed.sandbox,
-    extensions: Object.fromEntries(Object.entries(filed.extensions).map(([name, bytes]) => [name, bytesOf(bytes)])),
+    extensions: extensionsOf(filed.extensions),
     createdAt: timeFromColumn(filed.createdAt),
     updatedAt: timeFromColumn(filed.updatedAt),
   };
-}
-
-function filedBytes({ typeUrl, value }: TypedBytes): FiledBytes {
-  return { typeUrl, base64: Buffer.from(value).toString('base64') };
-}
-
-function bytesOf({ typeUrl, base64 }: FiledBytes): TypedBytes {
-  return { typeUrl, value: Buffer.from(base64, 'base64') };
 }

@@ -7,6 +7,7 @@ import { timeNow, timeToColumn } from '../metadata/time-column.ts';
 import { rebuildContainers } from './container-records.ts';
 import { rebuildContent, rebuildImages } from './content-records.ts';
 import type { Rebuild } from './recovered.ts';
+import { rebuildSandboxes } from './sandbox-records.ts';
 import { rebuildSnapshots } from './snapshot-records.ts';
 
 export interface RebuildOptions {
@@ -25,7 +26,7 @@ export interface RebuildOptions {
  * A lease in each namespace keeps all of it from the collector until an operator had time to look.
  */
 export function rebuildRecords({ db, root, tasksDir, defaultRuntime, keepMs, log }: RebuildOptions): void {
-  const counts = { snapshots: 0, blobs: 0, images: 0, containers: 0 };
+  const counts = { snapshots: 0, blobs: 0, images: 0, containers: 0, sandboxes: 0 };
   const rebuild: Rebuild = {
     db,
     damaged: (what, why) => log.error({ what, err: why }, 'cannot be recovered as it was'),
@@ -36,9 +37,10 @@ export function rebuildRecords({ db, root, tasksDir, defaultRuntime, keepMs, log
     rebuildContent(join(root, 'content'), rebuild);
     rebuildImages(join(root, 'images'), rebuild);
     rebuildContainers(tasksDir, defaultRuntime, rebuild);
+    rebuildSandboxes(join(root, 'sandboxes'), rebuild);
     db.run(
       `INSERT OR IGNORE INTO namespaces (name) SELECT ns FROM snapshots UNION SELECT ns FROM blobs UNION SELECT ns FROM images
-       UNION SELECT ns FROM containers`,
+       UNION SELECT ns FROM containers UNION SELECT ns FROM sandboxes`,
     );
     if (keepMs > 0) protect(db, keepMs);
   });

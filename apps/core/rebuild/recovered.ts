@@ -8,5 +8,5 @@ export interface Rebuild {
   readonly db: Database;
   /** Tells what can't be made a record of; the rest goes on. */
   readonly damaged: (what: string, why: unknown) => void;
-  readonly count: (kind: 'snapshots' | 'blobs' | 'images' | 'containers') => void;
+  readonly count: (kind: 'snapshots' | 'blobs' | 'images' | 'containers' | 'sandboxes') => void;
 }

@@ -1,5 +1,6 @@
-import { labelsFromColumn } from '../metadata/labels.ts';
-import { timeFromColumn } from '../metadata/time-column.ts';
+import type { Database } from '../metadata/database.ts';
+import { labelsFromColumn, labelsToColumn } from '../metadata/labels.ts';
+import { timeFromColumn, timeToColumn } from '../metadata/time-column.ts';
 import { typedBytes } from '../metadata/typed-bytes.ts';
 import type { Sandbox } from './store.ts';
 
@@ -41,4 +42,35 @@ export function sandboxOf(row: SandboxRow, extensions: readonly SandboxExtension
     createdAt: timeFromColumn(row.created_at),
     updatedAt: timeFromColumn(row.updated_at),
   };
+}
+
+/** Adds a sandbox, extensions included, in place of one of its id. To be called in a transaction. */
+export function putSandbox(db: Database, ns: string, sandbox: Sandbox): void {
+  const { id, sandboxer, runtime, spec, labels, extensions, createdAt, updatedAt } = sandbox;
+  db.run(
+    `INSERT OR REPLACE INTO sandboxes (ns, id, sandboxer, runtime_name, runtime_options_type, runtime_options, spec_type, spec,
+       labels, created_at, updated_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ns,
+    id,
+    sandboxer,
+    runtime.name,
+    runtime.options?.typeUrl ?? null,
+    runtime.options?.value ?? null,
+    spec?.typeUrl ?? null,
+    spec?.value ?? null,
+    labelsToColumn(labels),
+    timeToColumn(createdAt),
+    timeToColumn(updatedAt),
+  );
+  for (const [name, { typeUrl, value }] of Object.entries(extensions)) {
+    db.run(
+      'INSERT INTO sandbox_extensions (ns, id, name, type_url, value) VALUES (?, ?, ?, ?, ?)',
+      ns,
+      id,
+      name,
+      typeUrl,
+      value,
+    );
+  }
 }

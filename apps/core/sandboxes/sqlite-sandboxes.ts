@@ -2,26 +2,32 @@ import { BerthError } from '#common/errors.ts';
 import { validateIdentifier } from '#common/identifiers.ts';
 import type { Database } from '../metadata/database.ts';
 import { matcher } from '../metadata/filtering.ts';
-import { cleanLabels, labelsToColumn } from '../metadata/labels.ts';
+import { cleanLabels } from '../metadata/labels.ts';
+import type { RecordFiles } from '../metadata/record-files.ts';
 import { recordOf, recordsOf } from '../metadata/records.ts';
-import { timeNow, timeToColumn } from '../metadata/time-column.ts';
+import { timeFromColumn, timeNow } from '../metadata/time-column.ts';
 import type { NamespaceStore } from '../namespaces/store.ts';
+import { sandboxFileOf } from './sandbox-file.ts';
 import { maskedSandbox } from './sandbox-mask.ts';
-import { type SandboxExtensionRow, type SandboxRow, sandboxOf } from './sandbox-rows.ts';
+import { putSandbox, type SandboxExtensionRow, type SandboxRow, sandboxOf } from './sandbox-rows.ts';
 import type { Sandbox, SandboxInput, SandboxStore } from './store.ts';
 
 export interface SandboxStoreParts {
   readonly db: Database;
   readonly namespaces: NamespaceStore;
+  /** What the records say, for the day when the database is lost. */
+  readonly records: RecordFiles;
 }
 
 export class SqliteSandboxStore implements SandboxStore {
   readonly #db: Database;
   readonly #namespaces: NamespaceStore;
+  readonly #records: RecordFiles;
 
-  constructor({ db, namespaces }: SandboxStoreParts) {
+  constructor({ db, namespaces, records }: SandboxStoreParts) {
     this.#db = db;
     this.#namespaces = namespaces;
+    this.#records = records;
   }
 
   get(ns: string, id: string): Sandbox {
@@ -45,25 +51,41 @@ export class SqliteSandboxStore implements SandboxStore {
       if (this.#db.get('SELECT 1 FROM sandboxes WHERE ns = ? AND id = ?', ns, sandbox.id)) {
         throw new BerthError('already_exists', `sandbox "${sandbox.id}" already exists`);
       }
-      this.#write(ns, sandbox);
+      putSandbox(this.#db, ns, sandbox);
     });
+    this.#records.write(ns, sandbox.id, sandboxFileOf(sandbox));
     return sandbox;
   }
 
   update(ns: string, input: SandboxInput, fieldpaths?: readonly string[]): Sandbox {
-    return this.#db.tx(() => {
+    const updated = this.#db.tx(() => {
       const current = this.get(ns, input.id);
       const masked = checked(maskedSandbox(current, input, fieldpaths));
       const sandbox: Sandbox = { ...masked, createdAt: current.createdAt, updatedAt: timeNow() };
-      this.#db.run('DELETE FROM sandboxes WHERE ns = ? AND id = ?', ns, sandbox.id);
-      this.#write(ns, sandbox);
+      putSandbox(this.#db, ns, sandbox);
       return sandbox;
     });
+    this.#records.write(ns, updated.id, sandboxFileOf(updated));
+    return updated;
   }
 
   delete(ns: string, id: string): void {
     const { changes } = this.#db.run('DELETE FROM sandboxes WHERE ns = ? AND id = ?', ns, id);
     if (changes === 0) throw notFound(ns, id);
+    this.#records.remove(ns, id);
+  }
+
+  /** For the start: makes the files agree with the records. */
+  tidyRecordFiles(): void {
+    const rows = this.#db.all<SandboxRow>('SELECT * FROM sandboxes');
+    this.#records.tidy(
+      rows.map((row) => ({
+        ns: row.ns,
+        id: row.id,
+        updatedAt: timeFromColumn(row.updated_at),
+        record: () => sandboxFileOf(this.#sandboxOf(row)),
+      })),
+    );
   }
 
   #sandboxOf(row: SandboxRow): Sandbox {
@@ -73,36 +95,6 @@ export class SqliteSandboxStore implements SandboxStore {
       row.id,
     );
     return sandboxOf(row, extensions);
-  }
-
-  #write(ns: string, sandbox: Sandbox): void {
-    const { id, sandboxer, runtime, spec, labels, extensions, createdAt, updatedAt } = sandbox;
-    this.#db.run(
-      `INSERT INTO sandboxes (ns, id, sandboxer, runtime_name, runtime_options_type, runtime_options, spec_type, spec,
-         labels, created_at, updated_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      ns,
-      id,
-      sandboxer,
-      runtime.name,
-      runtime.options?.typeUrl ?? null,
-      runtime.options?.value ?? null,
-      spec?.typeUrl ?? null,
-      spec?.value ?? null,
-      labelsToColumn(labels),
-      timeToColumn(createdAt),
-      timeToColumn(updatedAt),
-    );
-    for (const [name, { typeUrl, value }] of Object.entries(extensions)) {
-      this.#db.run(
-        'INSERT INTO sandbox_extensions (ns, id, name, type_url, value) VALUES (?, ?, ?, ?, ?)',
-        ns,
-        id,
-        name,
-        typeUrl,
-        value,
-      );
-    }
   }
 }
 

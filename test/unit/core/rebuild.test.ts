@@ -147,6 +147,20 @@ describe('records made anew without the database', () => {
     expect(stores.containers.get('n', 'old')).toMatchObject({ snapshotter: 'overlayfs', snapshotKey: 'old' });
   });
 
+  it('are those of sandboxes, as they were last', async () => {
+    const { snapshotter, snapshotKey, image, ...rest } = container;
+    const sandbox = { ...rest, id: 's.tmp', sandboxer: 'shim' };
+    stores.sandboxes.create('n', sandbox);
+    stores.sandboxes.create('n', { ...sandbox, id: 's', spec: undefined });
+    stores.sandboxes.create('n', { ...sandbox, id: 'deleted' });
+    stores.sandboxes.update('n', { ...sandbox, labels: { a: 'c' } }, ['labels']);
+    stores.sandboxes.delete('n', 'deleted');
+    const before = stores.sandboxes.list('n');
+    await lose();
+    expect(stores.sandboxes.list('n')).toEqual(before);
+    expect(stores.namespaces.list().map(({ name }) => name)).toEqual(['n']);
+  });
+
   it('stay until their time is up, whatever refers to them', async () => {
     await blob('n', 'x');
     await stores.snapshotter.prepare('n', 'k', '');
@@ -182,10 +196,13 @@ describe('records made anew without the database', () => {
     mkdirSync(join(dir, 'images/n'), { recursive: true });
     writeFileSync(join(dir, 'images/n/x'), '{"id":"i"}');
     writeFileSync(join(bundle('n', 'c'), 'container.json'), '{}');
+    mkdirSync(join(dir, 'sandboxes/n'), { recursive: true });
+    writeFileSync(join(dir, 'sandboxes/n/s.json'), '{"id":"s","extensions":{}}');
     await lose();
     expect(stores.content.list('n')).toHaveLength(1);
     expect(stores.content.list('berth-recovered')).toHaveLength(1);
     expect(stores.containers.list('n')).toEqual([]);
+    expect(stores.sandboxes.list('n')).toEqual([]);
   });
 
   it('are made again when the daemon is killed before it is done', async () => {
