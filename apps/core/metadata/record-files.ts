@@ -57,13 +57,18 @@ export class RecordFiles {
     }
   }
 
-  /** Makes the files agree with the rows: a kill or a power cut may have kept some from being written, or removed. */
+  /**
+   * Makes the files agree with the rows: a kill or a power cut may have kept some from being written, or removed. The file
+   * of a row that makes no record is left as it is; whoever asks for the record hears of the damage.
+   */
   tidy(rows: Iterable<FileableRow>): void {
     const wanted = new Set<string>();
     for (const { ns, id, updatedAt, record } of rows) {
       const path = this.#pathOf(ns, id);
       wanted.add(path);
-      if (!isUpToDate(path, updatedAt)) this.write(ns, id, record());
+      if (isUpToDate(path, updatedAt)) continue;
+      const current = unlessDamaged(record);
+      if (current !== undefined) this.write(ns, id, current);
     }
     for (const ns of namesIn(this.#directory)) {
       for (const name of namesIn(join(this.#directory, ns))) {
@@ -82,6 +87,14 @@ export class RecordFiles {
 export function isUpToDate(path: string, updatedAt: Temporal.Instant): boolean {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat !== undefined && stat.size > 0 && stat.mtimeMs >= updatedAt.epochMilliseconds;
+}
+
+function unlessDamaged(record: () => object): object | undefined {
+  try {
+    return record();
+  } catch {
+    return undefined;
+  }
 }
 
 function namesIn(directory: string): string[] {

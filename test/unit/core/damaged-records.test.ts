@@ -1,3 +1,5 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { typeUrls } from '#common/typeurl.ts';
 import { type DatabaseOptions, openDatabase } from '../../../apps/core/metadata/database.ts';
@@ -16,6 +18,14 @@ afterEach(async () => {
   await stores.close();
   removeScratch(dir);
 });
+
+const sandbox = {
+  sandboxer: 'shim',
+  runtime: { name: 'r', options: undefined },
+  spec: undefined,
+  labels: {},
+  extensions: {},
+};
 
 function container(id: string): void {
   stores.containers.create('n', {
@@ -52,6 +62,18 @@ async function twoOfEach(): Promise<void> {
 const damages = [`labels = 'x'`, `labels = '[]'`, `labels = '{"a":1}'`, `labels = 'null'`];
 
 describe('a record that is damaged', () => {
+  it('does not stop the start when its file is gone, too', async () => {
+    await twoOfEach();
+    stores.sandboxes.create('n', { ...sandbox, id: 'bad' });
+    stores.db.run(`UPDATE images SET labels = 'x' WHERE name = 'bad'`);
+    stores.db.run(`UPDATE sandboxes SET labels = 'x' WHERE id = 'bad'`);
+    await stores.close();
+    for (const kind of ['images', 'sandboxes']) rmSync(join(dir, kind), { recursive: true });
+    stores = testStores(dir);
+    expect(stores.images.list('n').map(({ name }) => name)).toEqual(['good']);
+    expect(stores.sandboxes.list('n')).toEqual([]);
+  });
+
   for (const damage of damages) {
     it(`is passed over in lists, named when it is asked for, and can be deleted: ${damage}`, async () => {
       await twoOfEach();
