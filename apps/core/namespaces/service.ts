@@ -23,7 +23,6 @@ export function namespacesService(store: NamespaceStore, log: Logger): Service {
       },
       update(request) {
         const { name, labels } = required(request.namespace);
-        store.ensure(name);
         return { namespace: store.update(name, labels, request.updateMask?.paths) };
       },
       delete({ name }) {

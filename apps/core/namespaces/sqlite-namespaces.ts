@@ -61,6 +61,8 @@ export class SqliteNamespaceStore implements NamespaceStore {
       );
     }
     return this.#db.tx(() => {
+      if (fieldpaths?.length || Object.keys(labels).length > 0) this.ensure(name);
+      else if (!this.#exists(name)) return { name, labels: {} };
       const updated = updateLabels(this.get(name).labels, labels, fieldpaths, `namespace "${name}"`);
       this.#db.run('UPDATE namespaces SET labels = ? WHERE name = ?', labelsToColumn(updated), name);
       const namespace = { name, labels: updated };
@@ -73,7 +75,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
 
   delete(name: string): void {
     this.#db.tx(() => {
-      if (!this.#db.get('SELECT 1 FROM namespaces WHERE name = ?', name)) throw notFound(name);
+      if (!this.#exists(name)) throw notFound(name);
       const left = Object.entries(contents).flatMap(([what, sql]) => (this.#db.get(sql, name) ? [what] : []));
       if (left.length > 0) {
         throw new BerthError(
@@ -90,6 +92,10 @@ export class SqliteNamespaceStore implements NamespaceStore {
   ensure(name: string): void {
     validateIdentifier(name, 'namespace');
     this.#db.run('INSERT INTO namespaces (name) VALUES (?) ON CONFLICT DO NOTHING', name);
+  }
+
+  #exists(name: string): boolean {
+    return this.#db.get('SELECT 1 FROM namespaces WHERE name = ?', name) !== undefined;
   }
 }
 

@@ -16,8 +16,8 @@ export interface NamespaceStore {
   create(name: string, labels?: Labels): Namespace;
   /**
    * Replaces what `fieldpaths` names, each as `labels.<key>` (an empty value removes the key); all labels when there are
-   * none.
-   * @throws not_found; invalid_argument for any other path.
+   * none. As in containerd, a label makes the namespace that isn't there yet.
+   * @throws invalid_argument for any other path, a bad name or label.
    */
   update(name: string, labels: Labels, fieldpaths?: readonly string[]): Namespace;
   /** @throws not_found; failed_precondition, naming what is left, while it holds anything. */

@@ -45,7 +45,19 @@ describe('a namespace', () => {
 
   it('comes to be with the first thing written into it', () => {
     stores.leases.create('fresh', 'lease');
-    expect(stores.namespaces.list().map(({ name }) => name)).toEqual(['fresh']);
+    stores.namespaces.update('labelled', { a: '1' }, ['labels.a']);
+    expect(stores.namespaces.list()).toEqual([
+      { name: 'fresh', labels: {} },
+      { name: 'labelled', labels: { a: '1' } },
+    ]);
+  });
+
+  it('does not come to be by an update that fails, or has nothing to say', () => {
+    const refused = expect.objectContaining({ code: 'invalid_argument' });
+    expect(() => stores.namespaces.update('n', { a: '1' }, ['labels'])).toThrow(refused);
+    expect(() => stores.namespaces.update('n', { a: 'x'.repeat(4097) })).toThrow(refused);
+    expect(stores.namespaces.update('n', {})).toEqual({ name: 'n', labels: {} });
+    expect(stores.namespaces.list()).toEqual([]);
   });
 
   it('is deleted only when empty, and its leases with it', async () => {
