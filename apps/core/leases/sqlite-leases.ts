@@ -70,6 +70,7 @@ export class SqliteLeaseStore implements LeaseStore {
     this.#db.tx(() => {
       this.#require(ns, id);
       validateResource(resource);
+      if (resource.type === 'snapshots/') throw new BerthError('invalid_argument', 'snapshots/: name the snapshotter');
       if (resource.id === '') throw new BerthError('invalid_argument', `resource of type "${resource.type}" has no id`);
       this.#db.run(
         'INSERT INTO lease_resources (ns, lease, type, resource) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
@@ -171,7 +172,7 @@ function validateResource({ type, id }: LeaseResource): void {
       }
       return;
     case 'snapshots':
-      if (rest.length !== 1 || rest[0] === '') {
+      if (rest.length !== 1) {
         throw new BerthError('invalid_argument', `invalid snapshot resource type "${type}": name the snapshotter`);
       }
       return;

@@ -43,6 +43,7 @@ describe('a lease', () => {
     expect(stores.leases.resources('n', 'l')).toEqual(resources);
     for (const resource of resources) stores.leases.deleteResource('n', 'l', resource);
     stores.leases.deleteResource('n', 'l', { type: 'ingests', id: 'never there' });
+    stores.leases.deleteResource('n', 'l', { type: 'snapshots/', id: 'of no snapshotter' });
     expect(stores.leases.resources('n', 'l')).toEqual([]);
   });
 
@@ -51,6 +52,7 @@ describe('a lease', () => {
     [{ type: 'content/x', id: digest }, 'invalid_argument'],
     [{ type: 'ingests', id: '' }, 'invalid_argument'],
     [{ type: 'snapshots', id: 'key' }, 'invalid_argument'],
+    [{ type: 'snapshots/', id: 'key' }, 'invalid_argument'],
     [{ type: 'tasks', id: 'id' }, 'unimplemented'],
   ])('refuses the resource %j', (resource, code) => {
     stores.leases.create('n', 'l');
