@@ -37,9 +37,9 @@ export class Execs {
   add(request: ExecRequest): void {
     const { id, bundle, init, publish } = this.#host;
     const { execId } = request;
+    if (this.#execs.has(execId)) throw new BerthError('already_exists', `id ${execId}`);
     requireState(init.state, 'exec in');
     validateIdentifier(execId, 'exec id');
-    if (this.#execs.has(execId)) throw new BerthError('already_exists', `id ${execId}`);
     const spec = unpackJson<object>(request.spec, 'the process of an exec');
     writeText(bundle.execSpec(execId), JSON.stringify({ ...spec, terminal: request.terminal }));
     this.#execs.set(execId, new TaskProcess(execId, request));

@@ -181,9 +181,12 @@ describe.skipIf(!isRoot).each(['runc', 'crun'])('the shim with %s', (runtime) =>
 
   it('pauses and resumes', async () => {
     const shim = await running(['sleep', '100']);
+    await shim.exec('taken', ['true']);
     await shim.call('Pause');
     expect(await shim.call('State')).toMatchObject({ status: 'PAUSED' });
     await expect(shim.call('Pause')).rejects.toMatchObject({ code: 'failed_precondition' });
+    // As containerd's shim has it, an id that is taken is the first thing that is wrong.
+    await expect(shim.exec('taken', ['true'])).rejects.toMatchObject({ code: 'already_exists' });
     await shim.call('Resume');
     expect(await shim.call('State')).toMatchObject({ status: 'RUNNING' });
     await shim.call('Pause');
