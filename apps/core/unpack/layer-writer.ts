@@ -166,6 +166,9 @@ export class LayerWriter {
   }
 
   #special(path: string, entry: TarEntry): void {
+    if (entry.kind === 'symlink' && entry.linkName === '') {
+      throw new BerthError('invalid_argument', 'it is a symlink to nothing');
+    }
     this.#create(path, () => {
       if (entry.kind === 'symlink') fs.symlinkSync(fsPath(entry.linkName), fsPath(path));
       else if (entry.kind === 'fifo') makeNode(path, S_IFIFO | 0o600, 0, 0);
