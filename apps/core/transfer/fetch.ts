@@ -1,6 +1,7 @@
 import { BerthError, isCode } from '#common/errors.ts';
 import { KeyedQueue } from '#common/keyed-queue.ts';
 import type { ContentStore, ContentWriter } from '../content/store.ts';
+import { ShortLivedBuffers } from '../diff/short-lived-buffers.ts';
 import type { LeaseStore } from '../leases/store.ts';
 import type { Descriptor } from '../registry/document.ts';
 import type { RegistryClient } from '../registry/registry-client.ts';
@@ -29,6 +30,7 @@ export interface FetcherParts extends DownloadParts {
 export class BlobFetcher {
   readonly #parts: FetcherParts;
   readonly #queue = new KeyedQueue();
+  readonly #pieces = new ShortLivedBuffers();
   /** Those who want to know how a blob gets on, also while somebody else downloads it. */
   readonly #watchers = new Map<string, Set<OnProgress>>();
 
@@ -124,6 +126,7 @@ export class BlobFetcher {
         }
         await writer.write(piece);
         this.#tell(digest, writer.offset);
+        this.#pieces.used(piece.length);
       }
     } catch (error) {
       if (signal.aborted) throw BerthError.from(signal.reason);

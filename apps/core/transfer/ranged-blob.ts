@@ -26,19 +26,21 @@ export function firstPart(offset: number, size: number): Required<BlobRange> {
 }
 
 /**
- * The bytes of a blob from `offset` on, fetched over several connections and handed out in their order. Less
- * than {@link CHUNK} is ahead of what was handed out, and a part that breaks off goes on by itself.
+ * The bytes of a blob from `offset` on, fetched over several connections and handed out in their order, as many as have
+ * come; a piece is good until the next one is asked for. Less than {@link CHUNK} is ahead of what was handed out, and a
+ * part that breaks off goes on by itself.
  */
 export async function* rangedBlob(source: RangedSource, offset: number): AsyncGenerator<Buffer, void, void> {
   const { size, connections, signal } = source;
   const over = new AbortController();
   const running = { ...source, signal: AbortSignal.any([signal, over.signal]) };
   const parts: Part[] = [];
+  const blocks: Buffer[] = [];
   let next = offset;
   try {
     for (;;) {
       while (parts.length < PARTS && next < size) {
-        const part = new Part(firstPart(next, size));
+        const part = new Part(firstPart(next, size), blocks.pop() ?? Buffer.allocUnsafeSlow(PART));
         next = part.range.end;
         parts.push(part);
         // The places are given away in order: whoever has one is the first of its layer, or waits for one that has.
@@ -48,6 +50,7 @@ export async function* rangedBlob(source: RangedSource, offset: number): AsyncGe
       if (part === undefined) return;
       yield* part.bytes();
       parts.shift();
+      blocks.push(part.block);
     }
   } finally {
     over.abort(new BerthError('canceled', 'the rest of the blob is not needed'));
@@ -55,17 +58,21 @@ export async function* rangedBlob(source: RangedSource, offset: number): AsyncGe
   }
 }
 
-/** One range on its way, with what has come of it and wasn't taken yet. */
+/**
+ * One range on its way. What comes is copied into a block that serves one part after another: kept as it came, it would
+ * live long enough for the garbage collector to take it for old.
+ */
 class Part {
   readonly range: Required<BlobRange>;
-  readonly #pieces: Buffer[] = [];
+  readonly block: Buffer;
   #received = 0;
   #outcome: { readonly error?: unknown } | undefined;
   #stirred = Promise.withResolvers<void>();
   readonly #taken = Promise.withResolvers<void>();
 
-  constructor(range: Required<BlobRange>) {
+  constructor(range: Required<BlobRange>, block: Buffer) {
     this.range = range;
+    this.block = block;
   }
 
   /** Fetches the range. It keeps its connection's place until its bytes were taken: this bounds the memory of all. */
@@ -82,10 +89,12 @@ class Part {
   }
 
   async *bytes(): AsyncGenerator<Buffer, void, void> {
-    for (;;) {
-      const piece = this.#pieces.shift();
-      if (piece !== undefined) yield piece;
-      else if (this.#outcome === undefined) await this.#next();
+    for (let taken = 0; ; ) {
+      const received = this.#received;
+      if (taken < received) {
+        yield this.block.subarray(taken, received);
+        taken = received;
+      } else if (this.#outcome === undefined) await this.#next();
       else if ('error' in this.#outcome) throw this.#outcome.error;
       else break;
     }
@@ -102,8 +111,10 @@ class Part {
     const { offset, end } = this.range;
     try {
       for await (const piece of read({ offset: offset + before, end })) {
-        this.#pieces.push(piece);
-        this.#received += piece.length;
+        if (this.#received + piece.length > end - offset) {
+          throw new BerthError('data_loss', `the server sends more than the ${end - offset} bytes it was asked for`);
+        }
+        this.#received += piece.copy(this.block, this.#received);
         this.#stirred.resolve();
       }
     } catch (error) {

@@ -7,6 +7,7 @@ import * as fs from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { BerthError } from '#common/errors.ts';
 import * as native from '#common/native/index.ts';
+import { ShortLivedBuffers } from '../diff/short-lived-buffers.ts';
 import type { ApplyJob, ChildMessage } from './apply-protocol.ts';
 import { decompress, detectCompression } from './decompress.ts';
 import { LayerWriter } from './layer-writer.ts';
@@ -39,6 +40,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   const hash = createHash('sha256');
   const reader = new TarReader();
   const writer = new LayerWriter(job.whiteouts, lowerLayersOver(channel));
+  const buffers = new ShortLivedBuffers();
   let size = 0;
   let told = 0;
   for await (const chunk of decompress(source, compression)) {
@@ -46,6 +48,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
     size += chunk.length;
     for (const event of reader.push(chunk)) writer.handle(event);
     requireRoom('/');
+    buffers.used(chunk.length);
     const now = Date.now();
     if (now - told >= PROGRESS_INTERVAL_MS) {
       told = now;
