@@ -7,6 +7,7 @@ import { tracing } from '../tracing/tracing.ts';
 import { logCall } from './call-log.ts';
 import { type CallContext, type CallStatus, ServerCallContext } from './context.ts';
 import { type EndedCall, endedCalls } from './ended-calls.ts';
+import { gatherWrites } from './gathered-writes.ts';
 import { type HandlerTypes, type KindOf, type MethodName, type MethodsOf, methodName } from './method-types.ts';
 
 /**
@@ -113,6 +114,7 @@ async function respond(
   const ctx = new ServerCallContext(call, log);
   let failure: BerthError | undefined;
   try {
+    gatherWrites(call);
     const items = (handler as Untyped)(input, ctx) as AsyncIterable<unknown> | Iterable<unknown>;
     if (Symbol.iterator in items) await writeAll(items, call, ctx.signal);
     else await pump(items, call, ctx.signal);

@@ -1,5 +1,6 @@
 import { link, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import http2 from 'node:http2';
+import { createConnection, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { credentials, Client as GrpcClient, Metadata, type MethodDefinition } from '@grpc/grpc-js';
@@ -9,13 +10,17 @@ import { type Implementation, implement } from '#common/grpc/adapter.ts';
 import { type Channel, type Client, connect } from '#common/grpc/client.ts';
 import type { CallContext } from '#common/grpc/context.ts';
 import { healthService } from '#common/grpc/health.ts';
+import { maxMessageBytes } from '#common/grpc/options.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import { GrpcServer } from '#common/grpc/server.ts';
 import { createLogger } from '#common/log.ts';
+import { encode } from '#common/wire/codec.ts';
 import type { ContentDefinition, ContentHandlers } from '#proto/containerd/services/content/v1/Content.ts';
 import type { HealthDefinition, HealthHandlers } from '#proto/grpc/health/v1/Health.ts';
 
 type Content = Client<ContentHandlers, ContentDefinition>;
+const readResponse = 'containerd.services.content.v1.ReadContentResponse';
+
 type Line = Record<string, unknown>;
 
 let directory: string;
@@ -245,6 +250,42 @@ describe('a server stream', () => {
     let received = 1;
     for await (const _ of stream) received++;
     expect(received).toBe(total);
+  });
+
+  test.each<[string, (size: number) => { data: Buffer } | Buffer]>([
+    ['encoded by grpc-js', (size: number) => ({ data: Buffer.alloc(size) })],
+    ['encoded already', (size: number) => Buffer.from(encode(readResponse, { data: Buffer.alloc(size) }))],
+  ])('sends messages of all sizes that are at hand at once, %s', async (_kind, messageOf) => {
+    const sizes = [1, 2, 100_000, 3, 1_000_000, 4, 0, 70_000, 5, 70_000, 70_000, 6];
+    const content = await serve({ read: () => sizes.map(messageOf) });
+    const received: number[] = [];
+    for await (const { data } of content.read({})) received.push(data.length);
+    expect(received).toEqual(sizes);
+  });
+
+  test('sends messages that are at hand at once in few frames', async () => {
+    await serve({ read: () => Array.from({ length: 16 }, () => ({ offset: 1 })) });
+    const session = http2.connect('http://localhost', { createConnection: () => createConnection(socket) });
+    const headers = { 'content-type': 'application/grpc', te: 'trailers' };
+    const path = '/containerd.services.content.v1.Content/Read';
+    const stream = session.request({ ...headers, ':method': 'POST', ':path': path });
+    stream.end(Buffer.alloc(5));
+    const frames: Buffer[] = [];
+    for await (const frame of stream) frames.push(frame as Buffer);
+    session.close();
+    expect(Buffer.concat(frames).length).toBe(16 * (5 + 2));
+    expect(frames.length).toBeLessThan(8);
+  });
+
+  test('tells the client of a message that is too large, after those before it and without those behind', async () => {
+    const sizes = [1, 2, 3, maxMessageBytes + 1, 4, 5, 6];
+    const content = await serve({ read: () => sizes.map((size) => ({ data: Buffer.alloc(size) })) });
+    const received: number[] = [];
+    const read = (async () => {
+      for await (const { data } of content.read({})) received.push(data.length);
+    })();
+    await expect(read).rejects.toMatchObject({ code: 'resource_exhausted' });
+    expect(received).toEqual([1, 2, 3]);
   });
 
   test('ends an immediate source when the client leaves the loop', async () => {
