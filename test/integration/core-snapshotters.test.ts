@@ -43,6 +43,21 @@ describe.each(snapshotters)('an image on the snapshotter %s', (snapshotter) => {
 });
 
 describe('snapshots of every snapshotter', () => {
+  it('are made of one image when a transfer names each of them, and go with it', async () => {
+    const image = 'docker.io/library/on-all:latest';
+    const store = { unpacks: snapshotters.map((snapshotter) => ({ platform: null, snapshotter })) };
+    await importArchive(suite.clients, ociArchive(busyboxImage(), image), image, { store });
+    const made = () => snapshotters.map((each) => readdirSync(join(suite.dir, 'root/snapshots', each)).length);
+    expect(made()).toEqual(snapshotters.map(() => 1));
+    const run = (snapshotter: string) =>
+      ctr.runContainer('--rm', '--snapshotter', snapshotter, image, `of-all-${snapshotter}`, 'echo', 'here');
+    for (const snapshotter of snapshotters) {
+      expect(await run(snapshotter)).toMatchObject({ code: 0, stdout: 'here\n' });
+    }
+    await suite.clients.images.delete({ name: image, sync: true });
+    expect(made()).toEqual(snapshotters.map(() => 0));
+  });
+
   it('are told apart by name, and listed with the plugins', async () => {
     const { plugins } = await suite.clients.introspection.plugins({ filters: ['type==io.containerd.snapshotter.v1'] });
     expect(plugins.map(({ id }) => id)).toEqual(snapshotters);

@@ -33,7 +33,7 @@ export interface WalkRequest {
   /** What messages call the image. */
   readonly name: string;
   readonly selection: Selection;
-  /** None: nothing is unpacked. */
+  /** Every one that an image's platform fits is followed, one after another. None: nothing is unpacked. */
   readonly unpacks: readonly UnpackChoice[];
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -139,23 +139,25 @@ export class ImageWalk {
     if (unpacks.length === 0 || !isConfig(config.mediaType)) return;
     await this.#blob(config, undefined);
     const rootfs = parseImageRootfs(await this.#content.readAll(ns, config.digest, MAX_DOCUMENT), config.digest);
-    const choice = unpacks.find(({ platform }) => runsOn(platform, rootfs));
-    if (choice === undefined) {
+    const wanted = unpacks.filter(({ platform }) => runsOn(platform, rootfs));
+    if (wanted.length === 0) {
       this.#mismatched.push(rootfs.platform);
       return;
     }
-    await this.#unpacker.unpack({
-      ns,
-      lease,
-      snapshotter: choice.snapshotter,
-      config,
-      layers,
-      diffIds: rootfs.diffIds,
-      signal: this.#signal,
-      available: (layer) => this.#blob(layer, undefined),
-      onProgress: (layer, bytes) => progress.extracting(layer, bytes),
-      onUnpacked: (layer) => progress.finished('extracted', layer),
-    });
+    for (const snapshotter of new Set(wanted.map((choice) => choice.snapshotter))) {
+      await this.#unpacker.unpack({
+        ns,
+        lease,
+        snapshotter,
+        config,
+        layers,
+        diffIds: rootfs.diffIds,
+        signal: this.#signal,
+        available: (layer) => this.#blob(layer, undefined),
+        onProgress: (layer, bytes) => progress.extracting(layer, bytes),
+        onUnpacked: (layer) => progress.finished('extracted', layer),
+      });
+    }
     this.#unpacked++;
   }
 
