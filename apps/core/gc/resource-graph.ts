@@ -18,12 +18,15 @@ export interface Collectible {
   readonly id: string;
   /** The rowid of its record. */
   readonly row: number;
+  readonly node: Node;
 }
 
 /** The column, spared where it can't have a say: text of labels is long, and few of them are the collector's. */
 const labels = (table: string): string =>
   `CASE WHEN instr(${table}.labels, 'containerd.io/gc.') > 0 OR NOT json_valid(${table}.labels)
    THEN ${table}.labels ELSE '{}' END AS labels`;
+
+const noReferences = labelReferences('', {});
 
 /** The references between all resources of a database, as they are in one moment. */
 export class ResourceGraph {
@@ -32,6 +35,8 @@ export class ResourceGraph {
   readonly #roots = new Map<Node, Owner[]>();
   readonly #references = new Map<Node, Node[]>();
   readonly #collectible: Collectible[] = [];
+  /** Whether a lease is flat: only then is there anything to hold that way. */
+  #isFlat = false;
   readonly #conditions: { readonly from: Node; readonly condition: Condition }[] = [];
   /** When snapshots were last used. */
   readonly #usedAt = new Map<Node, readonly number[]>();
@@ -56,10 +61,10 @@ export class ResourceGraph {
   /** Every resource that nothing needs, in no order: a snapshot may come after its parent. */
   garbage(): Collectible[] {
     const alive = reachable(this.#roots.keys(), (from) => this.#references.get(from) ?? []);
-    const isAlive = ({ type, ns, id }: Collectible): boolean =>
+    const isAlive = ({ type, ns, id, node: itself }: Collectible): boolean =>
       this.#kept.has(ns) ||
-      alive.has(node(type, ns, id)) ||
-      (type !== 'ingest' && alive.has(node(`${type}-flat`, ns, id)));
+      alive.has(itself) ||
+      (this.#isFlat && type !== 'ingest' && alive.has(node(`${type}-flat`, ns, id)));
     return this.#collectible.filter((resource) => !isAlive(resource));
   }
 
@@ -94,6 +99,7 @@ export class ResourceGraph {
         this.#expiredLeases.push({ ns, id });
         continue;
       }
+      this.#isFlat ||= flat;
       for (const { type, resource } of resources.all(ns, id) as { type: string; resource: string }[]) {
         const leased = leasedNode(ns, type, resource, flat);
         if (leased) this.#addRoot(leased, { kind: 'lease', ns, id });
@@ -108,11 +114,11 @@ export class ResourceGraph {
     );
     for (const row of rows) {
       const image = node('image', row.ns, row.id);
-      this.#collectible.push({ type: 'image', ns: row.ns, id: row.id, row: row.row });
+      this.#collectible.push({ type: 'image', ns: row.ns, id: row.id, row: row.row, node: image });
       const meaning = this.#readLabels(image, row);
       this.#readConditions(image, meaning);
       this.#refer(image, node('content', row.ns, row.digest));
-      this.#refer(node('image-flat', row.ns, row.id), node('content-flat', row.ns, row.digest));
+      if (this.#isFlat) this.#refer(node('image-flat', row.ns, row.id), node('content-flat', row.ns, row.digest));
       if (!this.#hasPassed(meaning.expiresAt)) this.#addRoot(image, { kind: 'image', ns: row.ns, id: row.id });
     }
   }
@@ -123,7 +129,7 @@ export class ResourceGraph {
     );
     for (const row of blobs) {
       const content = node('content', row.ns, row.id);
-      this.#collectible.push({ type: 'content', ns: row.ns, id: row.id, row: row.row });
+      this.#collectible.push({ type: 'content', ns: row.ns, id: row.id, row: row.row, node: content });
       const meaning = this.#readLabels(content, row);
       this.#readConditions(content, meaning);
       if (meaning.root) this.#addRoot(content, { kind: 'label', ns: row.ns, id: labelKeys.gcRoot });
@@ -137,7 +143,7 @@ export class ResourceGraph {
     }>('SELECT id AS row, ns, ref AS id, expected, expires_at FROM ingests');
     for (const { row, ns, id, expected, expires_at } of ingests) {
       const ingest = node('ingest', ns, id);
-      this.#collectible.push({ type: 'ingest', ns, id, row });
+      this.#collectible.push({ type: 'ingest', ns, id, row, node: ingest });
       if (expected !== null) this.#refer(ingest, node('content', ns, expected));
       // A leased one expires at the beginning of time: only the lease holds it.
       if (expires_at !== 0 && !this.#hasPassed(expires_at)) this.#addRoot(ingest, { kind: 'write', ns, id });
@@ -152,13 +158,13 @@ export class ResourceGraph {
     );
     for (const row of rows) {
       const snapshot = node('snapshot', row.ns, row.id);
-      this.#collectible.push({ type: 'snapshot', ns: row.ns, id: row.id, row: row.row });
+      this.#collectible.push({ type: 'snapshot', ns: row.ns, id: row.id, row: row.row, node: snapshot });
       const { root, usedAt } = this.#readLabels(snapshot, row);
       if (root) this.#addRoot(snapshot, { kind: 'label', ns: row.ns, id: labelKeys.gcRoot });
       if (usedAt.length > 0) this.#usedAt.set(snapshot, usedAt);
       if (row.parent === null) continue;
       this.#refer(snapshot, node('snapshot', row.ns, row.parent));
-      this.#refer(node('snapshot-flat', row.ns, row.id), node('snapshot-flat', row.ns, row.parent));
+      if (this.#isFlat) this.#refer(node('snapshot-flat', row.ns, row.id), node('snapshot-flat', row.ns, row.parent));
     }
   }
 
@@ -185,6 +191,7 @@ export class ResourceGraph {
   }
 
   #readLabels(resource: Node, row: Labelled): LabelReferences {
+    if (row.labels === '{}') return noReferences;
     const [type = ''] = resource.split('\0', 1);
     const meaning = this.#meaningOf(type, row);
     for (const to of meaning.references) this.#refer(resource, to);
