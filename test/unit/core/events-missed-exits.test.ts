@@ -1,5 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { timestampNow } from '#common/timestamp.ts';
 import { encode } from '#common/wire/codec.ts';
 import type { Envelope } from '../../../apps/core/events/events.ts';
@@ -12,12 +11,17 @@ function envelope(topic: '/tasks/exit' | '/tasks/delete', containerId: string): 
 }
 
 describe('exits that clients may have missed', () => {
-  it('are kept for a while only', async () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('are kept for a while only', () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
     const missed = new MissedExits(20);
     const exit = envelope('/tasks/exit', 'old');
     missed.note(exit);
     expect(missed.list()).toEqual([exit]);
-    await sleep(40);
+    vi.advanceTimersByTime(40);
     expect(missed.list()).toEqual([]);
   });
 
