@@ -4,12 +4,14 @@
  */
 import { parseArgs } from 'node:util';
 import { coreFuzz } from './core/suite.ts';
+import { criFuzz } from './cri/suite.ts';
 import { manifestFuzz } from './manifest/suite.ts';
 import type { FuzzSuite } from './suite.ts';
 import { tarFuzz } from './tar/suite.ts';
 
 const suites: Readonly<Record<string, FuzzSuite>> = {
   core: coreFuzz,
+  cri: criFuzz,
   tar: tarFuzz,
   manifest: manifestFuzz,
 };
