@@ -9,7 +9,7 @@ import { BerthError } from '#common/errors.ts';
  */
 export function confineLogPath(logDirectory: string, logPath: string): string | undefined {
   if (logDirectory === '' || logPath === '') return undefined;
-  if (!isAbsolute(logDirectory)) {
+  if (!isAbsolute(logDirectory) || logDirectory.includes('\0')) {
     throw new BerthError('invalid_argument', `log directory ${JSON.stringify(logDirectory)} is not an absolute path`);
   }
   const path = join(logDirectory, logPath);

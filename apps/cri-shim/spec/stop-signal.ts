@@ -9,9 +9,12 @@ const sigrtmax = 64;
 /**
  * The number of the signal that asks a container to end: the pod's wish (CRI `Signal`), else the image's, else SIGTERM.
  *
- * @throws invalid_argument for a name that Linux doesn't know.
+ * @throws invalid_argument for a name that Linux doesn't know, and for a number that CRI has no name for.
  */
-export function stopSignalNumber(wanted: Signal__Output, image: string): number {
+export function stopSignalNumber(wanted: Signal__Output | number, image: string): number {
+  if (typeof wanted === 'number') {
+    throw new BerthError('invalid_argument', `stop_signal ${wanted} is not a signal of the CRI`);
+  }
   if (wanted !== 'RUNTIME_DEFAULT') {
     return parse(wanted.replace('PLUS', '+').replace('MINUS', '-')) ?? sigterm;
   }

@@ -83,6 +83,10 @@ test('log times are RFC 3339 with nanoseconds, and never go back', () => {
 });
 
 describe('confineLogPath', () => {
+  test('refuses a folder whose name ends early', () => {
+    expect(() => confineLogPath('/var/log\0/pods', 'c.log')).toThrow('log directory "/var/log\\u0000/pods"');
+  });
+
   test('joins the two halves', () => {
     expect(confineLogPath('/var/log/pods/p', 'c/0.log')).toBe('/var/log/pods/p/c/0.log');
   });

@@ -222,6 +222,7 @@ describe('the stop signal', () => {
   it('is refused when Linux doesn’t know it', () => {
     expect(() => stopSignalNumber('RUNTIME_DEFAULT', 'SIGNOPE')).toThrow(invalid);
     expect(() => stopSignalNumber('RUNTIME_DEFAULT', '65')).toThrow(invalid);
+    expect(() => stopSignalNumber(77, '')).toThrow(invalid);
   });
 
   it('goes back to its CRI name', () => {
