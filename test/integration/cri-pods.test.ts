@@ -240,6 +240,15 @@ describe('lists', () => {
 });
 
 describe('a container', () => {
+  it('has a root file system that nothing is synced of', async () => {
+    const pod = suite.podConfig();
+    const id = await suite.runPod(pod);
+    const container = await suite.start(id, pod, suite.containerConfig('c', forever));
+    const root = (await suite.exec(container, 'cat', '/proc/mounts')).split('\n')[0] ?? '';
+    expect(root).toMatch(/^overlay \/ overlay .*\bvolatile\b/);
+    await suite.removePod(id);
+  });
+
   it('runs as the user, in the directory, with the environment, mounts and limits that were asked for', async () => {
     const pod = suite.podConfig();
     const id = await suite.runPod(pod);

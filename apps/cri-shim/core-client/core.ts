@@ -26,6 +26,7 @@ import type {
   StoredSnapshot,
   TaskExit,
 } from './types.ts';
+import { unsynced } from './unsynced.ts';
 
 /** The containerd namespace of everything that Kubernetes runs. */
 export const coreNamespace = 'k8s.io';
@@ -176,7 +177,7 @@ export class Core {
   async createTask(task: NewTask): Promise<number> {
     const request = {
       containerId: task.id,
-      rootfs: [...task.rootfs],
+      rootfs: [...unsynced(task.rootfs)],
       stdin: task.stdin ?? '',
       stdout: task.stdout ?? '',
       stderr: task.stderr ?? '',
