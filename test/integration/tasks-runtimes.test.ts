@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packJson, typeUrls } from '#common/typeurl.ts';
@@ -101,6 +101,22 @@ describe.each(stacks)('tasks of $name', ({ name, runtime, binaryName, peer }) =>
     await expectNoLeaks(scope, clean);
   });
 
+  it('go on when a kill is refused, and are killed after that', async () => {
+    const { tasks } = suite.clients;
+    const task = await create('sleep 100');
+    const { containerId } = task;
+    await tasks.start({ containerId });
+    const waiting = tasks.wait({ containerId });
+    const refused = tasks.kill({ containerId, signal: 99 });
+    await expect(refused).rejects.toMatchObject({ message: expect.stringMatching(/signal|argument/i) });
+    expect((await tasks.get({ containerId })).process).toMatchObject({ status: 'RUNNING' });
+    await tasks.kill({ containerId, signal: 9 });
+    expect(await waiting).toMatchObject({ exitStatus: 137 });
+    await tasks.delete({ containerId });
+    await remove(task);
+    await expectNoLeaks(scope, clean);
+  });
+
   it('take further processes, each with its own exit code', async () => {
     const { tasks } = suite.clients;
     const task = await create('sleep 100');
@@ -142,6 +158,44 @@ describe.each(stacks)('tasks of $name', ({ name, runtime, binaryName, peer }) =>
     await tasks.delete({ containerId });
     await remove(ended);
     await remove(running);
+    await expectNoLeaks(scope, clean);
+  });
+});
+
+describe("a kill that the OCI runtime of containerd's shim refuses", () => {
+  it('is told to the client with its reason, and leaves nothing stuck', async () => {
+    const { tasks } = suite.clients;
+    const containerId = 'refused';
+    const runtime = join(suite.dir, 'refusing-runc');
+    const policy = join(suite.dir, 'policy');
+    const script = `#!/bin/sh
+case " $* " in *" kill "*)
+  if [ -e ${policy} ]; then
+    echo "refused by a policy" >&2
+    exit 1
+  fi ;;
+esac
+exec runc "$@"
+`;
+    writeFileSync(runtime, script, { mode: 0o755 });
+    writeFileSync(policy, '');
+    const value = Buffer.from(encode('containerd.runc.v1.Options', { binaryName: runtime }));
+    await createContainer(suite, { id: containerId, chain, runtime: foreignShim, args: ['sleep', '100'] });
+    await tasks.create({ containerId, options: { type_url: typeUrls.runcOptions, value } });
+    await tasks.start({ containerId });
+    const waiting = tasks.wait({ containerId });
+    const kills = await Promise.allSettled([9, 15, 9].map((signal) => tasks.kill({ containerId, signal })));
+    for (const kill of kills) {
+      expect(kill).toMatchObject({ reason: { message: expect.stringContaining('refused by a policy') } });
+    }
+    expect((await tasks.get({ containerId })).process).toMatchObject({ status: 'RUNNING' });
+    await expect(tasks.delete({ containerId })).rejects.toMatchObject({ code: 'failed_precondition' });
+    rmSync(policy);
+    await tasks.kill({ containerId, signal: 9 });
+    expect(await waiting).toMatchObject({ exitStatus: 137 });
+    await tasks.delete({ containerId });
+    await removeContainer(suite, containerId);
+    rmSync(runtime);
     await expectNoLeaks(scope, clean);
   });
 });
