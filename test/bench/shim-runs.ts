@@ -37,7 +37,8 @@ export interface ShimFigures {
   /** Milliseconds of CPU from create to deleted. */
   readonly allCpu: number[];
   readonly exec: number[];
-  logRate: number;
+  /** MB/s. */
+  readonly log: number[];
   privateMiB: number;
   proportionalMiB: number;
   podMiB: number;
@@ -164,8 +165,18 @@ export class ShimRuns {
     return time;
   }
 
+  /** Logs of each kind, and what a plain pipe takes, in turn. Answers the latter, MB/s. */
+  async logRates(kinds: ReadonlyMap<ShimKind, ShimFigures>, count: number): Promise<number[]> {
+    const plain: number[] = [];
+    for (let n = 0; n < count; n++) {
+      plain.push(await this.#plainPipeRate());
+      for (const [kind, { log }] of kinds) log.push(await this.#logRate(kind));
+    }
+    return plain;
+  }
+
   /** MB/s from a container that writes blocks to its stdout, read here. */
-  async logRate(kind: ShimKind): Promise<number> {
+  async #logRate(kind: ShimKind): Promise<number> {
     const { tasks } = this.#parts.clients;
     const containerId = await this.#container(kind, ['dd', 'if=/dev/zero', 'bs=64k', `count=${logBytes >> 16}`]);
     using stdout = new Fifo(this.#parts.dir, `${containerId}-stdout`);
@@ -179,7 +190,7 @@ export class ShimRuns {
   }
 
   /** The same without container and shim. */
-  async plainPipeRate(): Promise<number> {
+  async #plainPipeRate(): Promise<number> {
     using stdout = new Fifo(this.#parts.dir, 'plain');
     const child = spawn('/bin/busybox', ['dd', 'if=/dev/zero', 'bs=64k', `count=${logBytes >> 16}`], {
       stdio: ['ignore', stdout.fd, 'ignore'],

@@ -18,6 +18,7 @@ import { mean, median } from './statistics.ts';
 
 const rounds = 40;
 const execs = 40;
+const logs = 5;
 const idle = 100;
 const pods = 10;
 
@@ -50,13 +51,13 @@ export async function shimBench(): Promise<string> {
     }
     progress(`${execs} commands in a container of each kind, in turn`);
     await runs.execLatencies(figures, execs);
+    progress(`${logs} logs of each kind, in turn with a plain pipe`);
+    const plain = median(await runs.logRates(figures, logs));
     for (const kind of kinds) {
-      progress(`${kind.name}: log, ${idle} idle containers, ${pods} pods of two`);
-      of(kind).logRate = await runs.logRate(kind);
+      progress(`${kind.name}: ${idle} idle containers, ${pods} pods of two`);
       await runs.idleMemory(kind, idle, of(kind));
       of(kind).podMiB = await runs.podMemory(kind, pods);
     }
-    const plain = await runs.plainPipeRate();
     return report(
       kinds.map((kind) => [kind.name, of(kind)] as const),
       plain,
@@ -80,8 +81,8 @@ function kindsHere(): ShimKind[] {
 
 function emptyFigures(): ShimFigures {
   return {
-    ...{ create: [], start: [], remove: [], startCpu: [], shimCpu: [], allCpu: [], exec: [] },
-    ...{ logRate: 0, privateMiB: 0, proportionalMiB: 0, podMiB: 0, templateMiB: 0 },
+    ...{ create: [], start: [], remove: [], startCpu: [], shimCpu: [], allCpu: [], exec: [], log: [] },
+    ...{ privateMiB: 0, proportionalMiB: 0, podMiB: 0, templateMiB: 0 },
   };
 }
 
@@ -94,7 +95,7 @@ function report(results: readonly (readonly [string, ShimFigures])[], plainRate:
     ["of it the shim's own, mean", 'ms', ({ shimCpu }) => mean(shimCpu)],
     ['CPU from create to deleted, mean', 'ms', ({ allCpu }) => mean(allCpu)],
     ['a command in a container, median', 'ms', ({ exec }) => median(exec)],
-    ['log', 'MB/s', ({ logRate }) => logRate],
+    ['log, median', 'MB/s', ({ log }) => median(log)],
     [`private memory of an idle shim, mean of ${idle}`, 'MiB', ({ privateMiB: size }) => size],
     [`PSS of an idle shim, mean of ${idle}`, 'MiB', ({ proportionalMiB: size }) => size],
     ['private memory of what shims are forked from, once', 'MiB', ({ templateMiB }) => templateMiB],
