@@ -16,10 +16,11 @@ const vacatedMs = 2000;
  * Ends a shim that a daemon forgot: it died between `start` and Create, it gave up on a Create, or the bundle was
  * removed behind the shim's back. While a container lives nothing is looked at, and no timer runs.
  */
-export class Forgotten {
+export class Forgotten implements Disposable {
   readonly #duty: ShimDuty;
   readonly #end: () => void;
   #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(duty: ShimDuty, end: () => void) {
     this.#duty = duty;
@@ -37,12 +38,17 @@ export class Forgotten {
   }
 
   #lookAfter(ms: number): void {
-    if (!this.#duty.isAtRest()) return;
+    if (this.#isOver || !this.#duty.isAtRest()) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       if (this.#duty.isAtRest() && !this.#duty.isHeld() && !this.#duty.canBeFound()) this.#end();
       else this.changed();
     }, ms);
+  }
+
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
   }
 }

@@ -18,7 +18,7 @@ async function act(line: CommandLine): Promise<void> {
     case 'start':
       return (await import('./bootstrap.ts')).start(line);
     case 'serve':
-      return void (await (await import('./serve.ts')).serve(line, readinessFd));
+      return void (await (await import('./serve.ts')).serve(line, readinessFd, { isFork: false }));
     case 'template':
       return (await import('./template.ts')).template();
     case 'delete':

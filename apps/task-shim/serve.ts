@@ -8,7 +8,7 @@ import type { CommandLine } from './command-line.ts';
 import { EventForwarder } from './events.ts';
 import { Forgotten } from './forgotten.ts';
 import { ShimLog } from './log.ts';
-import { MemorySaver } from './memory.ts';
+import { MemorySaver, type MemorySaverOptions } from './memory.ts';
 import { Reaper } from './reaper.ts';
 import { TaskService } from './service.ts';
 import { isServed } from './socket-path.ts';
@@ -16,16 +16,13 @@ import { isServed } from './socket-path.ts';
 /** How long undelivered events may hold up the end. */
 const lastEventsMs = 2000;
 
-/**
- * The serving shim: everything is made here, in the order in which it must be there. Says on `readiness` that it listens,
- * or what went wrong. Answers its log.
- */
-export async function serve(line: CommandLine, readiness: number): Promise<ShimLog> {
+/** The serving shim. Says on `readiness` that it listens, or what went wrong. Answers its log. */
+export async function serve(line: CommandLine, readiness: number, options: MemorySaverOptions): Promise<ShimLog> {
   const log = new ShimLog(new Bundle(process.cwd()).log, { id: line.id, namespace: line.namespace }, line.debug);
-  process.on('uncaughtException', (error) => log.warn('uncaught', error));
-  process.on('unhandledRejection', (error) => log.warn('unhandled', error));
   try {
-    await compose(line, log);
+    prctlSubreaper();
+    raiseOomScore();
+    await compose({ line, log, ...options, eventAddress: eventAddress(line), ended: () => process.exit(0) });
   } catch (error) {
     writeAll(readiness, Buffer.from(messageOf(error)));
     process.exit(1);
@@ -35,16 +32,31 @@ export async function serve(line: CommandLine, readiness: number): Promise<ShimL
   return log;
 }
 
-async function compose(line: CommandLine, log: ShimLog): Promise<void> {
-  prctlSubreaper();
-  raiseOomScore();
-  const memory = new MemorySaver();
-  const reaper = new Reaper();
+export interface ShimParts extends MemorySaverOptions {
+  readonly line: CommandLine;
+  readonly log: ShimLog;
+  /** The daemon's socket for events. */
+  readonly eventAddress: string;
+  /** Nobody needs it any more: it listens no longer, nor is anything left of what it has set up in this process. */
+  readonly ended: () => void;
+}
+
+/** Everything is made here, in the order in which it must be there. Settles when it listens. */
+export async function compose({ line, log, isFork, eventAddress, ended }: ShimParts): Promise<void> {
+  const undo = new DisposableStack();
+  const on = (event: string, listener: (error?: unknown) => void): void => {
+    process.on(event, listener);
+    undo.defer(() => process.off(event, listener));
+  };
+  on('uncaughtException', (error) => log.warn('uncaught', error));
+  on('unhandledRejection', (error) => log.warn('unhandled', error));
+  const memory = undo.use(new MemorySaver({ isFork }));
+  const reaper = undo.adopt(new Reaper(), (started) => started.stop());
   reaper.start();
 
   const { socket } = line;
   const bundle = new Bundle(process.cwd());
-  const events = new EventForwarder(eventAddress(line), line.namespace, log);
+  const events = new EventForwarder(eventAddress, line.namespace, log);
   const server = new TtrpcServer({
     vacated: () => {
       forgotten.vacated();
@@ -58,7 +70,8 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
     removeFile(socket);
     if (!now) await events.drain(lastEventsMs);
     await server.close({ graceMs: 200 });
-    process.exit(0);
+    undo.dispose();
+    ended();
   };
   let terminals = 0;
   const service = new TaskService(
@@ -79,13 +92,15 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
       shutdown: (how) => void shutdown(how),
     },
   );
-  const forgotten = new Forgotten(
-    {
-      isAtRest: () => service.isAtRest,
-      isHeld: () => server.connections > 0,
-      canBeFound: () => service.bundles.some(isThere),
-    },
-    () => void shutdown({ now: false }),
+  const forgotten = undo.use(
+    new Forgotten(
+      {
+        isAtRest: () => service.isAtRest,
+        isHeld: () => server.connections > 0,
+        canBeFound: () => service.bundles.some(isThere),
+      },
+      () => void shutdown({ now: false }),
+    ),
   );
   service.register(server);
   if (isServed(socket)) throw new BerthError('already_exists', `a shim for ${line.id} listens on ${socket}`);
@@ -101,13 +116,13 @@ async function compose(line: CommandLine, log: ShimLog): Promise<void> {
     if (asked && !isMissed) void shutdown({ now: false });
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
+    on(signal, () => {
       asked = true;
       endIfAsked();
     });
   }
-  process.on('SIGHUP', () => undefined);
-  process.on('SIGPIPE', () => undefined);
+  on('SIGHUP', () => undefined);
+  on('SIGPIPE', () => undefined);
 }
 
 function eventAddress({ address }: CommandLine): string {

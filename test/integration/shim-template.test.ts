@@ -59,6 +59,7 @@ describe('the template that shims are forked from', () => {
       return fds.filter((target) => target === 'anon_inode:[eventpoll]').length;
     });
     expect(loops).toEqual([2, 2]);
+    expect(suite.berthd.daemon.logTail()).not.toContain('the rehearsal failed');
     await end('first');
     expect(shimOf('second')).toBeGreaterThan(0);
     await end('second');

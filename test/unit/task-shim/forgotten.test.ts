@@ -66,4 +66,12 @@ describe('a shim that nobody may want any more', () => {
     vi.advanceTimersByTime(120_000);
     expect([ended, vi.getTimerCount()]).toEqual([0, 0]);
   });
+
+  it('is looked after no longer once that is disposed of', () => {
+    forgotten.changed();
+    forgotten[Symbol.dispose]();
+    forgotten.vacated();
+    vi.advanceTimersByTime(120_000);
+    expect([ended, vi.getTimerCount()]).toEqual([0, 0]);
+  });
 });
