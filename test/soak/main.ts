@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { churnSoak } from './churn.ts';
 import { coreSoak } from './core.ts';
+import { corpusSoak } from './corpus.ts';
 import { execSyncSoak } from './exec-sync.ts';
 import { logsSoak } from './logs.ts';
 import { portForwardSoak } from './port-forward.ts';
@@ -23,6 +24,7 @@ export interface SoakOptions {
 const suites: Readonly<Record<string, (options: SoakOptions) => Promise<void>>> = {
   churn: churnSoak,
   core: coreSoak,
+  corpus: corpusSoak,
   execsync: execSyncSoak,
   logs: logsSoak,
   portforward: portForwardSoak,
