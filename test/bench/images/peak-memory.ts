@@ -4,16 +4,28 @@ import { proportionalMiB } from '../memory.ts';
 
 const INTERVAL_MS = 25;
 
-/** The most memory that all processes of an account had together while `work` ran, in MiB, looked at every 25 ms. */
-export async function peakMemory(account: CpuAccount, work: () => Promise<unknown>): Promise<number> {
-  let peak = 0;
+export interface PeakMemory {
+  readonly all: number;
+  /** Without the processes that were to be left out. */
+  readonly core: number;
+}
+
+/**
+ * The most memory that the processes of an account had together while `work` ran, in MiB, looked at every 25 ms.
+ * @param apart left out of the second figure.
+ */
+export async function peakMemory(
+  account: CpuAccount,
+  apart: readonly number[],
+  work: () => Promise<unknown>,
+): Promise<PeakMemory> {
+  let [all, core] = [0, 0];
   let working = true;
   const watch = async (): Promise<void> => {
     while (working) {
-      peak = Math.max(
-        peak,
-        account.pids().reduce((sum, pid) => sum + memoryOf(pid), 0),
-      );
+      const of = account.pids().map((pid) => [pid, memoryOf(pid)] as const);
+      all = Math.max(all, sum(of));
+      core = Math.max(core, sum(of.filter(([pid]) => !apart.includes(pid))));
       await sleep(INTERVAL_MS);
     }
   };
@@ -24,7 +36,11 @@ export async function peakMemory(account: CpuAccount, work: () => Promise<unknow
     working = false;
     await watching;
   }
-  return peak;
+  return { all, core };
+}
+
+function sum(memory: readonly (readonly [pid: number, mib: number])[]): number {
+  return memory.reduce((total, [, mib]) => total + mib, 0);
 }
 
 /** Nothing for a process that has ended meanwhile. */

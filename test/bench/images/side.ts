@@ -14,6 +14,8 @@ export interface ImageSide extends AsyncDisposable {
   readonly socket: string;
   readonly core: CoreClients;
   readonly cpu: CpuAccount;
+  /** Pids of a CRI daemon of its own, which has no part in pulls but asks for them. */
+  readonly criDaemons: readonly number[];
 }
 
 /** What the CRI calls its own in containerd's API. */
@@ -27,7 +29,7 @@ export async function startBerthSide(dir: string, cgroup: string): Promise<Image
   const cri = berth.clients();
   const core = berth.berthd.clients(criNamespace);
   return {
-    ...{ name: 'Berth', cri, core, cpu, socket: berth.berthd.socket },
+    ...{ name: 'Berth', cri, core, cpu, socket: berth.berthd.socket, criDaemons: [berth.cri.pid] },
     async [Symbol.asyncDispose]() {
       cri[Symbol.dispose]();
       core[Symbol.dispose]();
@@ -48,7 +50,7 @@ export async function startContainerdSide(dir: string, cgroup: string): Promise<
   const cri = criClients(socket);
   const core = clients(criNamespace);
   return {
-    ...{ name: 'containerd 1.6', cri, core, cpu, socket },
+    ...{ name: 'containerd 1.6', cri, core, cpu, socket, criDaemons: [] },
     async [Symbol.asyncDispose]() {
       cri[Symbol.dispose]();
       core[Symbol.dispose]();
