@@ -10,6 +10,20 @@ export function flatKeyed(text: string | undefined): Map<string, string> {
   return new Map(linesOf(text).map((line) => line.split(' ', 2) as [string, string]));
 }
 
+/** The value of one line of a flat keyed file: where few are wanted, a search costs a tenth of taking it apart. */
+export function flatValue(text: string | undefined, key: string): string | undefined {
+  if (text === undefined) return undefined;
+  const start = `${key} `;
+  let from = start.length;
+  if (!text.startsWith(start)) {
+    const before = text.indexOf(`\n${start}`);
+    if (before < 0) return undefined;
+    from += before + 1;
+  }
+  const end = text.indexOf('\n', from);
+  return text.slice(from, end < 0 ? undefined : end);
+}
+
 /** The values of a flat keyed file as fields of a message: `usage_usec` → `usageUsec`. */
 export function counters(text: string | undefined): object {
   return Object.fromEntries([...flatKeyed(text)].map(([name, value]) => [camelCase(name), value]));

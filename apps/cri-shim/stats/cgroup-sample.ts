@@ -1,5 +1,5 @@
 import type { CgroupFolders } from '#common/cgroup/folders.ts';
-import { flatKeyed, readAllIfThere } from '#common/cgroup/kernel-files.ts';
+import { flatValue, readAllIfThere } from '#common/cgroup/kernel-files.ts';
 import { type Pressures, pressuresOf } from '#common/cgroup/pressure.ts';
 import { nowNs } from '#common/timestamp.ts';
 
@@ -48,12 +48,11 @@ function sampleV1(folders: ReadonlyMap<string, string>): CgroupSample {
     'memory.memsw.limit_in_bytes',
   );
   const [processes] = read('pids', 'pids.current');
-  const figures = flatKeyed(stat);
-  const swap = figures.get('total_swap');
+  const swap = flatValue(stat, 'total_swap');
   return {
     at: nowNs(),
     ...optional('cpuNs', numberOf(cpu)),
-    ...optional('memory', memoryOf(usage, limit, figures, 'total_inactive_file', 'total_rss', 'total_')),
+    ...optional('memory', memoryOf(usage, limit, stat, 'total_inactive_file', 'total_rss', 'total_')),
     ...(swap === undefined || swapLimit === undefined
       ? {}
       : { swap: { usage: BigInt(swap), ...available(limitOf(swapLimit, limit), BigInt(swap)) } }),
@@ -78,12 +77,12 @@ function sampleV2(folder: string): CgroupSample {
       'io.pressure',
     ],
   );
-  const usec = numberOf(flatKeyed(cpu).get('usage_usec'));
+  const usec = numberOf(flatValue(cpu, 'usage_usec'));
   const swapUsage = numberOf(swap);
   return {
     at: nowNs(),
     ...optional('cpuNs', usec === undefined ? undefined : usec * 1000n),
-    ...optional('memory', memoryOf(usage, limit, flatKeyed(stat), 'inactive_file', 'anon', '')),
+    ...optional('memory', memoryOf(usage, limit, stat, 'inactive_file', 'anon', '')),
     ...(swapUsage === undefined ? {} : { swap: { usage: swapUsage, ...available(numberOf(swapLimit), swapUsage) } }),
     ...optional('processes', numberOf(processes)),
     pressure: {
@@ -97,14 +96,14 @@ function sampleV2(folder: string): CgroupSample {
 function memoryOf(
   usageText: string | undefined,
   limitText: string | undefined,
-  stat: ReadonlyMap<string, string>,
+  stat: string | undefined,
   inactiveFile: string,
   rss: string,
   prefix: string,
 ): MemorySample | undefined {
   const usage = numberOf(usageText);
   if (usage === undefined) return undefined;
-  const figure = (name: string): bigint => BigInt(stat.get(name) ?? 0);
+  const figure = (name: string): bigint => BigInt(flatValue(stat, name) ?? 0);
   const cache = figure(inactiveFile);
   const workingSet = usage > cache ? usage - cache : 0n;
   return {
