@@ -66,6 +66,11 @@ describe('RunPodSandbox', () => {
     await expect(call).rejects.toEqual(status('invalid_argument', '"warp"', 'runc'));
   });
 
+  it('refuses a protocol of a port that the CRI has no name for', async () => {
+    const portMappings = [{ hostPort: 8099, containerPort: 80, protocol: 77 as never }];
+    await refused(suite.podConfig({ portMappings }), status('invalid_argument', 'protocol 77'));
+  });
+
   it('refuses host names and DNS entries that would break files', async () => {
     await refused(suite.podConfig({ hostname: 'a b' }), status('invalid_argument', 'hostname'));
     const tooLong = `pod.${'x'.repeat(61)}`;

@@ -1,11 +1,13 @@
 import { BerthError } from '#common/errors.ts';
+import type { Protocol__Output } from '#proto/runtime/v1/Protocol.ts';
 import type { PodConfig } from '../cri-types.ts';
 
 /**
  * What a pod tells plugins beyond the network's own configuration; each reaches the plugins that declare the
  * capability of that name (CNI conventions, "dynamic plugin specific fields").
  *
- * @throws invalid_argument for a bandwidth annotation that isn't a quantity.
+ * @throws invalid_argument for a bandwidth annotation that isn't a quantity, and for a port's protocol that CRI has no
+ *   name for.
  */
 export function capabilityArgs(config: PodConfig): Record<string, unknown> {
   const args: Record<string, unknown> = {};
@@ -14,7 +16,7 @@ export function capabilityArgs(config: PodConfig): Record<string, unknown> {
     .map(({ hostPort, containerPort, protocol, hostIp }) => ({
       hostPort,
       containerPort,
-      protocol: protocol.toLowerCase(),
+      protocol: protocolName(protocol),
       hostIP: hostIp,
     }));
   if (portMappings.length > 0) args.portMappings = portMappings;
@@ -26,6 +28,11 @@ export function capabilityArgs(config: PodConfig): Record<string, unknown> {
   if (cgroupPath !== '') args.cgroupPath = cgroupPath;
   args['io.kubernetes.cri.pod-annotations'] = config.annotations;
   return args;
+}
+
+function protocolName(protocol: Protocol__Output | number): string {
+  if (typeof protocol === 'string') return protocol.toLowerCase();
+  throw new BerthError('invalid_argument', `a port mapping's protocol ${protocol} is none of TCP, UDP and SCTP`);
 }
 
 /** Rates in bits per second. The burst is unlimited, as far as the plugin's 32-bit field lets it be. */
