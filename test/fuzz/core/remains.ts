@@ -73,7 +73,8 @@ async function remainsIn(side: Side, ns: string): Promise<unknown> {
 /** By letting them be collected: containerd 1.6 doesn't remove a parent any more whose child it has collected. */
 async function unlabelSnapshots({ snapshots }: CoreClients, options: CallOptions): Promise<void> {
   const infos = (await Array.fromAsync(snapshots.list({ snapshotter }, options))).flatMap(({ info }) => info);
-  for (const { name } of infos) await snapshots.update({ snapshotter, info: { name } }, options);
+  // A collection that the deletions before called for may come first.
+  for (const { name } of infos) await absent(snapshots.update({ snapshotter, info: { name } }, options));
 }
 
 async function absent(deletion: Promise<unknown>): Promise<void> {
