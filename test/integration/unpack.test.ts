@@ -497,6 +497,7 @@ describe('LayerApplier', () => {
     it.each<[string, TarMember]>([
       ['a name that is too long', { name: 'n', pax: { path: `d/${'x'.repeat(256)}` } }],
       ['an attribute whose name is too long', { name: 'f', pax: { [`SCHILY.xattr.user.${'x'.repeat(260)}`]: '1' } }],
+      ['an attribute with NUL in its name', { name: 'f', pax: { 'LIBARCHIVE.xattr.user.%00': 'AA==' } }],
       ['a symlink to nothing', { name: 'l', type: '2' }],
       ['a directory with the name of a whiteout', { name: '.wh.a/b' }],
       ['a whiteout for a directory', { name: '.wh./b', type: '5' }],

@@ -54,7 +54,10 @@ export function paxNumber(value: Buffer, key: string): number {
 const SCHILY = 'SCHILY.xattr.';
 const LIBARCHIVE = 'LIBARCHIVE.xattr.';
 
-/** Extended attributes: raw under SCHILY.xattr (star, GNU tar, Go), base64 under LIBARCHIVE.xattr (bsdtar). */
+/**
+ * Extended attributes: raw under SCHILY.xattr (star, GNU tar, Go), base64 under LIBARCHIVE.xattr (bsdtar).
+ * @throws invalid_argument for a name with NUL, which none can have.
+ */
 export function paxXattrs(records: PaxRecords): Map<string, Buffer> {
   const xattrs = new Map<string, Buffer>();
   for (const [key, value] of records) {
@@ -63,6 +66,9 @@ export function paxXattrs(records: PaxRecords): Map<string, Buffer> {
   }
   for (const [key, value] of records) {
     if (key.startsWith(SCHILY)) xattrs.set(key.slice(SCHILY.length), value);
+  }
+  for (const name of xattrs.keys()) {
+    if (name.includes('\0')) throw malformed('the name of an extended attribute contains NUL');
   }
   return xattrs;
 }
