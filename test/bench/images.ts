@@ -3,12 +3,11 @@ import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { descriptorOf, type TestImage } from '../support/busybox-image.ts';
-import { killCgroups, removeCgroups } from '../support/cgroups.ts';
 import { Registry } from '../support/registry.ts';
-import { removeScratch, scratchDir } from '../support/scratch.ts';
 import { tarArchive } from '../support/tar-archive.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { Figures, figuresTable, timed } from './core/figures.ts';
+import { BenchGround } from './ground.ts';
 import { bigFiles, imageOfBlobs, imageOfLayers, smallFiles } from './images/corpus.ts';
 import { peakMemory } from './images/peak-memory.ts';
 import { criNamespace, type ImageSide, startBerthSide, startContainerdSide } from './images/side.ts';
@@ -19,44 +18,38 @@ const LISTED = 1000;
 
 /** `npm run bench -- images`: pulls through the CRI, imports and lists, of Berth and of Debian's containerd in turn. */
 export async function imagesBench(): Promise<string> {
-  const dir = scratchDir();
-  const cgroup = dir.slice(dir.lastIndexOf('/') + 1);
-  try {
-    await using stack = new AsyncDisposableStack();
-    const registry = stack.use(await Registry.start(dir));
-    const sides = [
-      stack.use(await startBerthSide(`${dir}/b`, `/${cgroup}`)),
-      stack.use(await startContainerdSide(`${dir}/c`, `/${cgroup}`)),
-    ];
-    const figures = sides.map(() => new Figures());
-    const small = smallFiles();
-    const big = bigFiles();
-    const image = await imageOfLayers(small, 'gzip');
-    const corpora: readonly (readonly [string, TestImage])[] = [
-      ['many small files, gzip', image],
-      ['few big files, gzip', await imageOfLayers(big, 'gzip')],
-      ['many small files, zstd', await imageOfLayers(small, 'zstd')],
-      ['few big files, zstd', await imageOfLayers(big, 'zstd')],
-    ];
-    for (const [index, [label, corpus]] of corpora.entries()) {
-      const reference = await registry.push(corpus, `bench/corpus-${index}`);
-      await measureInTurn(`pull ${label}`, sides, figures, (side) =>
-        side.cri.image.pullImage({ image: { image: reference } }, { timeoutMs: 300_000 }),
-      );
-    }
-    const archive = `${dir}/image.tar`;
-    writeFileSync(archive, ociArchiveOf([['docker.io/bench/imported:latest', image]]));
-    await measureInTurn('import many small files, gzip', sides, figures, (side) => importArchive(side, archive));
-    await measureList(dir, sides, figures);
-    return figuresTable(
-      sides.map(({ name }) => name),
-      figures,
+  await using ground = new BenchGround();
+  const { dir, cgroup } = ground;
+  await using stack = new AsyncDisposableStack();
+  const registry = stack.use(await Registry.start(dir));
+  const sides = [
+    stack.use(await startBerthSide(`${dir}/b`, `/${cgroup}`)),
+    stack.use(await startContainerdSide(`${dir}/c`, `/${cgroup}`)),
+  ];
+  const figures = sides.map(() => new Figures());
+  const small = smallFiles();
+  const big = bigFiles();
+  const image = await imageOfLayers(small, 'gzip');
+  const corpora: readonly (readonly [string, TestImage])[] = [
+    ['many small files, gzip', image],
+    ['few big files, gzip', await imageOfLayers(big, 'gzip')],
+    ['many small files, zstd', await imageOfLayers(small, 'zstd')],
+    ['few big files, zstd', await imageOfLayers(big, 'zstd')],
+  ];
+  for (const [index, [label, corpus]] of corpora.entries()) {
+    const reference = await registry.push(corpus, `bench/corpus-${index}`);
+    await measureInTurn(`pull ${label}`, sides, figures, (side) =>
+      side.cri.image.pullImage({ image: { image: reference } }, { timeoutMs: 300_000 }),
     );
-  } finally {
-    await killCgroups(cgroup);
-    removeScratch(dir);
-    removeCgroups(cgroup);
   }
+  const archive = `${dir}/image.tar`;
+  writeFileSync(archive, ociArchiveOf([['docker.io/bench/imported:latest', image]]));
+  await measureInTurn('import many small files, gzip', sides, figures, (side) => importArchive(side, archive));
+  await measureList(dir, sides, figures);
+  return figuresTable(
+    sides.map(({ name }) => name),
+    figures,
+  );
 }
 
 /** The first round, whose times don't count, is watched for memory; the order turns from round to round. */

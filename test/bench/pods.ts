@@ -5,10 +5,10 @@
  * a scratch folder and is gone at the end. Figures depend on the machine and on what else it does: compare columns,
  * not runs.
  */
+
 import Table from 'cli-table3';
-import { killCgroups, removeCgroups } from '../support/cgroups.ts';
-import { removeScratch, scratchDir } from '../support/scratch.ts';
 import { startBoth } from './both.ts';
+import { BenchGround } from './ground.ts';
 import { runtimeMemory, shimMemory } from './memory.ts';
 import { type PodTimes, removePod, type StartedPod, startPod } from './pod.ts';
 import type { BenchRuntime } from './runtime.ts';
@@ -27,50 +27,43 @@ interface Figures {
 
 /** Measures, and answers the table of figures. */
 export async function podsBench(): Promise<string> {
-  const dir = scratchDir();
-  const cgroup = dir.slice(dir.lastIndexOf('/') + 1);
-  try {
-    await using stack = new AsyncDisposableStack();
-    const runtimes = await startBoth(dir, cgroup, stack);
+  await using ground = new BenchGround();
+  const { dir, cgroup } = ground;
+  await using stack = new AsyncDisposableStack();
+  const runtimes = await startBoth(dir, cgroup, stack);
 
-    const figures = new Map(runtimes.map((runtime) => [runtime, emptyFigures()]));
-    const of = (runtime: BenchRuntime): Figures => figures.get(runtime) as Figures;
+  const figures = new Map(runtimes.map((runtime) => [runtime, emptyFigures()]));
+  const of = (runtime: BenchRuntime): Figures => figures.get(runtime) as Figures;
 
-    progress(`${rounds} pods each, one after another`);
-    for (let round = -2; round < rounds; round++) {
-      // The order turns, so that neither always runs in the other's wake. Negative rounds warm up.
-      for (const runtime of round % 2 === 0 ? runtimes : [...runtimes].reverse()) {
-        const pod = await startPod(runtime, dir, `round-${round + 2}`);
-        const removal = await removePod(runtime, pod);
-        if (round < 0) continue;
-        of(runtime).starts.push(pod.times);
-        of(runtime).removals.push(removal);
-      }
+  progress(`${rounds} pods each, one after another`);
+  for (let round = -2; round < rounds; round++) {
+    // The order turns, so that neither always runs in the other's wake. Negative rounds warm up.
+    for (const runtime of round % 2 === 0 ? runtimes : [...runtimes].reverse()) {
+      const pod = await startPod(runtime, dir, `round-${round + 2}`);
+      const removal = await removePod(runtime, pod);
+      if (round < 0) continue;
+      of(runtime).starts.push(pod.times);
+      of(runtime).removals.push(removal);
     }
-
-    for (const runtime of runtimes) {
-      progress(`${standing} pods of ${runtime.name} at a time`);
-      await settle();
-      const before = { cpu: runtime.cpu.usedMs(), memory: runtimeMemory(runtime) };
-      const pods: StartedPod[] = [];
-      for (let index = 0; index < standing; index++) {
-        pods.push(await startPod(runtime, dir, `standing-${index}`));
-      }
-      await settle();
-      const result = of(runtime);
-      result.cpuPerPod = (runtime.cpu.usedMs() - before.cpu) / standing;
-      result.memoryPerPod = (runtimeMemory(runtime) - before.memory) / standing;
-      result.shims = shimMemory(runtime);
-      for (const pod of pods) await removePod(runtime, pod);
-    }
-
-    return report(runtimes.map((runtime) => ({ name: runtime.name, figures: of(runtime) })));
-  } finally {
-    // Empty, unless the run was cut short.
-    await killCgroups(cgroup);
-    removeScratch(dir);
-    removeCgroups(cgroup);
   }
+
+  for (const runtime of runtimes) {
+    progress(`${standing} pods of ${runtime.name} at a time`);
+    await settle();
+    const before = { cpu: runtime.cpu.usedMs(), memory: runtimeMemory(runtime) };
+    const pods: StartedPod[] = [];
+    for (let index = 0; index < standing; index++) {
+      pods.push(await startPod(runtime, dir, `standing-${index}`));
+    }
+    await settle();
+    const result = of(runtime);
+    result.cpuPerPod = (runtime.cpu.usedMs() - before.cpu) / standing;
+    result.memoryPerPod = (runtimeMemory(runtime) - before.memory) / standing;
+    result.shims = shimMemory(runtime);
+    for (const pod of pods) await removePod(runtime, pod);
+  }
+
+  return report(runtimes.map((runtime) => ({ name: runtime.name, figures: of(runtime) })));
 }
 
 function emptyFigures(): Figures {

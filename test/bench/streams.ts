@@ -1,8 +1,7 @@
 import { loadavg } from 'node:os';
-import { killCgroups, removeCgroups } from '../support/cgroups.ts';
-import { removeScratch, scratchDir } from '../support/scratch.ts';
 import { startBoth } from './both.ts';
 import { Figures, figuresTable } from './core/figures.ts';
+import { BenchGround } from './ground.ts';
 import { measureExecSync } from './streams/exec-sync.ts';
 import { measureLogs } from './streams/logs.ts';
 import { measurePortForward } from './streams/port-forward.ts';
@@ -20,24 +19,17 @@ export const streamsParts = Object.keys(measures);
 
 /** `npm run bench -- streams`: probes, logs, port forwards and statistics beside Debian's containerd, with one runc. */
 export async function streamsBench(parts: readonly string[] = streamsParts): Promise<string> {
-  const dir = scratchDir();
-  const cgroup = dir.slice(dir.lastIndexOf('/') + 1);
-  try {
-    await using stack = new AsyncDisposableStack();
-    const runtimes = await startBoth(dir, cgroup, stack);
-    const sides = runtimes.map((runtime) => ({ runtime, figures: new Figures(), dir: `${dir}/${runtime.shim}` }));
-    for (const part of parts) {
-      console.error(`bench streams: ${part}, load ${loadavg()[0]?.toFixed(1)}`);
-      await measures[part]?.(sides);
-    }
-    return figuresTable(
-      runtimes.map(({ name }) => name),
-      sides.map(({ figures }) => figures),
-    );
-  } finally {
-    // Empty, unless the run was cut short.
-    await killCgroups(cgroup);
-    removeScratch(dir);
-    removeCgroups(cgroup);
+  await using ground = new BenchGround();
+  const { dir, cgroup } = ground;
+  await using stack = new AsyncDisposableStack();
+  const runtimes = await startBoth(dir, cgroup, stack);
+  const sides = runtimes.map((runtime) => ({ runtime, figures: new Figures(), dir: `${dir}/${runtime.shim}` }));
+  for (const part of parts) {
+    console.error(`bench streams: ${part}, load ${loadavg()[0]?.toFixed(1)}`);
+    await measures[part]?.(sides);
   }
+  return figuresTable(
+    runtimes.map(({ name }) => name),
+    sides.map(({ figures }) => figures),
+  );
 }
