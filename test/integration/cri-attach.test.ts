@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import type { ContainerConfig } from '#proto/runtime/v1/ContainerConfig.ts';
@@ -69,9 +68,6 @@ async function heard({ stdin, stdout }: Attached, word: string): Promise<void> {
   });
 }
 
-/** Open descriptors of berth-cri. */
-const descriptors = (): number => readdirSync(`/proc/${suite.berth.cri.pid}/fd`).length;
-
 describe('clients of a container without a terminal', () => {
   let container: string;
   beforeAll(async () => {
@@ -139,13 +135,13 @@ describe('clients of a container without a terminal', () => {
   // CVE-2025-64329: containerd kept something for each client that left without a word.
   test('CVE-2025-64329: leave nothing behind when they vanish', async () => {
     await heard(await attach(container), 'warm').catch(() => undefined);
-    const before = descriptors();
+    const before = suite.descriptors;
     for (let n = 0; n < 30; n++) {
       const attached = await attach(container);
       if (n % 3 === 0) await heard(attached, `round ${n}`);
       attached.client.destroy();
     }
-    await waitFor('the descriptors to be closed', () => descriptors() <= before);
+    await waitFor('the descriptors to be closed', () => suite.descriptors <= before);
   });
 
   test('are refused a terminal that it does not have', async () => {

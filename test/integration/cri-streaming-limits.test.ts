@@ -1,32 +1,22 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { constants, createDeflate } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { useCri } from '../support/cri-suite.ts';
+import { useTarget } from '../support/cri-target.ts';
 import { SpdyClient } from '../support/spdy-client.ts';
 import { draftDictionary } from '../support/spdy-dictionary.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useCri();
-let pod: string;
-let container: string;
-
-beforeAll(async () => {
-  const config = suite.podConfig();
-  pod = await suite.runPod(config);
-  container = await suite.start(pod, config, suite.containerConfig('target', 'sleep 1000'));
-});
-
-afterAll(async () => {
-  await suite.removePod(pod);
-});
+const target = useTarget(suite);
 
 async function portForward(): Promise<SpdyClient> {
-  const { url } = await suite.cri.runtime.portForward({ podSandboxId: pod, port: [9] });
+  const { url } = await suite.cri.runtime.portForward({ podSandboxId: target.pod, port: [9] });
   return await SpdyClient.connect(url, ['portforward.k8s.io']);
 }
 
 async function execUrl(cmd: string[], stdin = false): Promise<string> {
-  return (await suite.cri.runtime.exec({ containerId: container, cmd, stdin, stdout: true, stderr: true })).url;
+  return (await suite.cri.runtime.exec({ containerId: target.container, cmd, stdin, stdout: true, stderr: true })).url;
 }
 
 /** Nobody listens on port 9: the error stream says so. */
@@ -36,8 +26,6 @@ async function refusal(client: SpdyClient, requestID: string): Promise<string> {
   return await error.all();
 }
 
-/** Of berth-cri. */
-const descriptors = (): number => readdirSync(`/proc/${suite.berth.cri.pid}/fd`).length;
 const memoryMiB = (): number => {
   const status = readFileSync(`/proc/${suite.berth.cri.pid}/status`, 'latin1');
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
@@ -59,17 +47,17 @@ function control(type: number, payload: Buffer): Buffer {
 
 describe('many at once', () => {
   test('1,000 connections over one session are each answered, and leave no descriptor', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     const client = await portForward();
     const answers = await Promise.all(Array.from({ length: 1000 }, (_, n) => refusal(client, String(n))));
     for (const answer of answers) expect(answer).toMatch(/^error forwarding port 9: .*ECONNREFUSED/);
     await client.ping(1);
     client.destroy();
-    await waitFor('its descriptors to be closed', () => descriptors() <= before);
+    await waitFor('its descriptors to be closed', () => suite.descriptors <= before);
   });
 
   test('50 commands, whose clients vanish in the middle, leave neither process nor descriptor', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     const clients = await Promise.all(
       Array.from({ length: 50 }, async () => {
         const client = await SpdyClient.connect(await execUrl(['sleep', '614']), ['v4.channel.k8s.io']);
@@ -78,9 +66,9 @@ describe('many at once', () => {
       }),
     );
     for (const client of clients) client.destroy();
-    const commands = async () => await suite.exec(container, 'ps', '-o', 'args');
+    const commands = async () => await suite.exec(target.container, 'ps', '-o', 'args');
     await waitFor('the commands to be gone', async () => !(await commands()).includes('sleep 614'));
-    await waitFor('the descriptors to be closed', () => descriptors() <= before);
+    await waitFor('the descriptors to be closed', () => suite.descriptors <= before);
   });
 });
 
@@ -103,11 +91,11 @@ describe('a client that', () => {
     await waitFor('output', () => stdout.sofar.length > 0);
     client.pause();
     const before = memoryMiB();
-    for (let n = 0; n < 20; n++) expect((await suite.exec(container, 'echo', String(n))).trim()).toBe(String(n));
+    for (let n = 0; n < 20; n++) expect((await suite.exec(target.container, 'echo', String(n))).trim()).toBe(String(n));
     expect(memoryMiB() - before).toBeLessThan(ROOM_MIB);
     client.destroy();
     await waitFor('the command to be gone', async () => {
-      return !(await suite.exec(container, 'ps', '-o', 'args')).includes('cat /dev/zero');
+      return !(await suite.exec(target.container, 'ps', '-o', 'args')).includes('cat /dev/zero');
     });
   });
 

@@ -1,25 +1,15 @@
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { useCri } from '../support/cri-suite.ts';
+import { useTarget } from '../support/cri-target.ts';
 import { SpdyClient } from '../support/spdy-client.ts';
 
 const suite = useCri(() => ({ streaming: { tls: true } }));
-let pod: string;
-let container: string;
-
-beforeAll(async () => {
-  const config = suite.podConfig();
-  pod = await suite.runPod(config);
-  container = await suite.start(pod, config, suite.containerConfig('target', 'sleep 1000'));
-});
-
-afterAll(async () => {
-  await suite.removePod(pod);
-});
+const target = useTarget(suite);
 
 const execUrl = async (): Promise<string> => {
-  const request = { containerId: container, cmd: ['echo', 'hidden'], stdout: true, stderr: true };
+  const request = { containerId: target.container, cmd: ['echo', 'hidden'], stdout: true, stderr: true };
   return (await suite.cri.runtime.exec(request)).url;
 };
 

@@ -1,29 +1,21 @@
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { useCri } from '../support/cri-suite.ts';
+import { useTarget } from '../support/cri-target.ts';
 import { type ClientStream, SpdyClient } from '../support/spdy-client.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useCri();
-let pod: string;
-let container: string;
+const script =
+  'echo index >/tmp/index.html; httpd -p 127.0.0.1:8080 -h /tmp; httpd -p "[::1]:8086" -h /tmp; sleep 1000';
+const target = useTarget(suite, script);
 
 beforeAll(async () => {
-  const config = suite.podConfig();
-  pod = await suite.runPod(config);
-  const script =
-    'echo index >/tmp/index.html; httpd -p 127.0.0.1:8080 -h /tmp; httpd -p "[::1]:8086" -h /tmp; sleep 1000';
-  container = await suite.start(pod, config, suite.containerConfig('target', script));
   for (const at of ['127.0.0.1:8080', '[::1]:8086']) {
-    const fetched = () => suite.exec(container, 'wget', '-q', '-O-', `http://${at}/index.html`);
+    const fetched = () => suite.exec(target.container, 'wget', '-q', '-O-', `http://${at}/index.html`);
     await waitFor(`${at} to be served`, () => fetched().catch(() => ''));
   }
-});
-
-afterAll(async () => {
-  await suite.removePod(pod);
 });
 
 interface Wanted {
@@ -32,7 +24,7 @@ interface Wanted {
 }
 
 async function execUrl(cmd: string[], { tty = false, stdin = false }: Wanted = {}): Promise<string> {
-  const request = { containerId: container, cmd, tty, stdin, stdout: true, stderr: !tty };
+  const request = { containerId: target.container, cmd, tty, stdin, stdout: true, stderr: !tty };
   return (await suite.cri.runtime.exec(request)).url;
 }
 
@@ -48,7 +40,7 @@ async function run(cmd: string[], wanted: Wanted = {}, protocol = 'v4.channel.k8
 }
 
 async function portForward(): Promise<SpdyClient> {
-  const { url } = await suite.cri.runtime.portForward({ podSandboxId: pod, port: [8080] });
+  const { url } = await suite.cri.runtime.portForward({ podSandboxId: target.pod, port: [8080] });
   return await SpdyClient.connect(url, ['portforward.k8s.io']);
 }
 
@@ -59,7 +51,6 @@ async function connection(client: SpdyClient, port: string, requestID: string) {
 }
 
 /** Open descriptors of berth-cri. */
-const descriptors = (): number => readdirSync(`/proc/${suite.berth.cri.pid}/fd`).length;
 
 describe('a command over SPDY', () => {
   test.for([5, 4])('ends with its exit code as a status, in version %i', async (version) => {
@@ -114,14 +105,14 @@ describe('a command over SPDY', () => {
   });
 
   test('is killed with all that it started when its client vanishes', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     const { client, stdout } = await run(['sh', '-c', 'echo here; sleep 511 & sleep 512']);
     await waitFor('the command', () => stdout.sofar === 'here\n');
     client.destroy();
     await waitFor('its processes to be gone', async () => {
-      return !(await suite.exec(container, 'ps', '-o', 'args')).includes('sleep 51');
+      return !(await suite.exec(target.container, 'ps', '-o', 'args')).includes('sleep 51');
     });
-    await waitFor('its descriptors to be closed', () => descriptors() <= before);
+    await waitFor('its descriptors to be closed', () => suite.descriptors <= before);
   });
 
   test('a process that holds its output does not hold up the client', async () => {
@@ -169,7 +160,7 @@ describe('port forward', () => {
   });
 
   test('many connections leave no descriptor', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     const client = await portForward();
     // httpd lets no more than nine wait.
     for (let round = 0; round < 8; round++) {
@@ -180,7 +171,7 @@ describe('port forward', () => {
       }
     }
     client.destroy();
-    await waitFor('its descriptors to be closed', () => descriptors() <= before);
+    await waitFor('its descriptors to be closed', () => suite.descriptors <= before);
   });
 });
 
@@ -197,7 +188,7 @@ describe('hostile frames', () => {
     client.raw(bytes);
     client.raw(Buffer.alloc(64, 0xff));
     await client.closed();
-    expect((await suite.exec(container, 'echo', 'alive')).trim()).toBe('alive');
+    expect((await suite.exec(target.container, 'echo', 'alive')).trim()).toBe('alive');
   });
 
   test('a ping is answered, unknown frames are ignored', async () => {
@@ -209,13 +200,13 @@ describe('hostile frames', () => {
 
   // CVE-2022-23471: a terminal's client that left before its sizes were taken kept memory for ever.
   test('CVE-2022-23471: clients that leave a terminal with sizes unread keep nothing', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     for (let n = 0; n < 5; n++) {
       const { client, other } = await run(['sleep', '513'], { tty: true, stdin: true });
       for (let size = 0; size < 200; size++) other.write(`{"Width":${size},"Height":24}\n`);
       client.destroy();
     }
-    await waitFor('the descriptors to be closed', () => descriptors() <= before);
+    await waitFor('the descriptors to be closed', () => suite.descriptors <= before);
   });
 });
 

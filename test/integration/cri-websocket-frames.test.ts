@@ -1,33 +1,20 @@
-import { readdirSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { useCri } from '../support/cri-suite.ts';
+import { useTarget } from '../support/cri-target.ts';
 import { frame, rawWebSocket } from '../support/raw-websocket.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useCri();
-let pod: string;
-let container: string;
-
-beforeAll(async () => {
-  const config = suite.podConfig();
-  pod = await suite.runPod(config);
-  container = await suite.start(pod, config, suite.containerConfig('target', 'sleep 1000'));
-});
-
-afterAll(async () => {
-  await suite.removePod(pod);
-});
-
-const descriptors = (): number => readdirSync(`/proc/${suite.berth.cri.pid}/fd`).length;
+const target = useTarget(suite);
 
 async function command(cmd: string[], protocol: string): Promise<Socket> {
-  const asked = { containerId: container, cmd, stdin: true, stdout: true, stderr: true };
+  const asked = { containerId: target.container, cmd, stdin: true, stdout: true, stderr: true };
   return await rawWebSocket((await suite.cri.runtime.exec(asked)).url, protocol);
 }
 
 async function portForward(protocol: string): Promise<Socket> {
-  const { url } = await suite.cri.runtime.portForward({ podSandboxId: pod, port: [9] });
+  const { url } = await suite.cri.runtime.portForward({ podSandboxId: target.pod, port: [9] });
   return await rawWebSocket(url, protocol);
 }
 
@@ -39,11 +26,11 @@ async function closed(socket: Socket): Promise<void> {
 
 /** The daemon is the one it was, serves others, and has nothing left of what was sent to it. */
 async function isUnharmed(before: number): Promise<void> {
-  expect((await suite.exec(container, 'echo', 'well')).trim()).toBe('well');
+  expect((await suite.exec(target.container, 'echo', 'well')).trim()).toBe('well');
   await waitFor('the commands to be gone', async () => {
-    return !(await suite.exec(container, 'ps', '-o', 'args')).includes('cat -');
+    return !(await suite.exec(target.container, 'ps', '-o', 'args')).includes('cat -');
   });
-  await waitFor('the descriptors to be closed', () => descriptors() <= before);
+  await waitFor('the descriptors to be closed', () => suite.descriptors <= before);
 }
 
 /** No frame of a client may look like these (RFC 6455, 5.1, 5.2, 5.4, 5.5 and 7.4). */
@@ -70,7 +57,7 @@ const wrong: Readonly<Record<string, Buffer>> = {
 describe('a frame with', () => {
   for (const [name, bytes] of Object.entries(wrong)) {
     test(`${name} ends its connection, and the command with it`, async () => {
-      const before = descriptors();
+      const before = suite.descriptors;
       const socket = await command(['cat', '-'], 'v5.channel.k8s.io');
       socket.write(bytes);
       await closed(socket);
@@ -79,7 +66,7 @@ describe('a frame with', () => {
   }
 
   test('each of these ends a port forward, plain and tunnelled', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     for (const protocol of ['v4.channel.k8s.io', 'SPDY/3.1+portforward.k8s.io']) {
       for (const bytes of Object.values(wrong)) {
         const socket = await portForward(protocol);
@@ -91,7 +78,7 @@ describe('a frame with', () => {
   });
 
   test('too few bytes leaves nothing when its client vanishes', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     for (const bytes of [Buffer.from([0x82]), frame({ opcode: 2, length: 100n }, '\0begun')]) {
       const socket = await command(['cat', '-'], 'v4.channel.k8s.io');
       socket.write(bytes);
@@ -116,7 +103,7 @@ const odd: Readonly<Record<string, readonly [protocol: string, ...messages: Buff
 describe('a message with', () => {
   for (const [name, [protocol, ...messages]] of Object.entries(odd)) {
     test(`${name} is passed over`, async () => {
-      const before = descriptors();
+      const before = suite.descriptors;
       const socket = await command(['cat', '-'], protocol);
       for (const message of messages) socket.write(message);
       const base64 = protocol.includes('base64');
@@ -132,7 +119,7 @@ describe('a message with', () => {
   }
 
   test('input after the end of its channel is passed over', async () => {
-    const before = descriptors();
+    const before = suite.descriptors;
     // It reads nothing, so that what is sent first still waits when its end comes.
     const socket = await command(['sh', '-c', ': cat -; sleep 60'], 'v5.channel.k8s.io');
     for (let n = 0; n < 8; n++) socket.write(frame({ opcode: 2 }, Buffer.alloc(30_000)));

@@ -32,6 +32,11 @@ export class CriSuite {
   cri!: CriClients;
   #pods = 0;
 
+  /** How many descriptors berth-cri has open. */
+  get descriptors(): number {
+    return readdirSync(`/proc/${this.berth.cri.pid}/fd`).length;
+  }
+
   /** What may be left behind. */
   get scope(): LeakScope {
     return { dir: this.dir, names: [this.cgroup], bridges: [this.berth.network.bridge] };
