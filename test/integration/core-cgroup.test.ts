@@ -21,7 +21,9 @@ it('the core daemon goes to the cgroup that it is told to, under each controller
     const lines = readFileSync(`/proc/${suite.berthd.daemon.pid}/cgroup`, 'utf8').trim().split('\n');
     const all = lines.map((line) => line.split(':'));
     // Of v1 what is mounted where everybody looks; "0::PATH" beside it is v2 without controllers.
-    const v1 = all.filter(([, controller = '']) => controller !== '' && existsSync(`/sys/fs/cgroup/${controller}`));
+    const v1 = all.filter(
+      ([, controller = '']) => controller !== '' && existsSync(`/sys/fs/cgroup/${controller}/cgroup.procs`),
+    );
     return new Set((v1.length > 0 ? v1 : all).map(([, , path]) => path));
   };
   expect([...cgroups()]).toEqual([`/${cgroup}/berthd`]);

@@ -44,7 +44,8 @@ function unifiedSupport(): ControllerSupport {
 function legacySupport(): ControllerSupport {
   return {
     swap: existsSync('/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes'),
-    hugetlb: existsSync('/sys/fs/cgroup/hugetlb'),
+    // A folder without this file is what an unmounted hierarchy left behind.
+    hugetlb: existsSync('/sys/fs/cgroup/hugetlb/cgroup.procs'),
     unified: false,
   };
 }
