@@ -81,7 +81,8 @@ export async function containerSpec(
   }
   const seccomp = privileged ? undefined : seccompFor(seccompProfile(security), capabilities.bounding, host.seccomp);
   const appArmorField = { name: 'apparmor_profile', value: security?.apparmorProfile ?? '' };
-  const appArmor = appArmorFor(securityProfile(security?.apparmor ?? null, appArmorField), privileged, host.appArmor);
+  const appArmorProfile = securityProfile(security?.apparmor ?? null, appArmorField);
+  const appArmor = await appArmorFor(appArmorProfile, privileged, host.appArmor);
   const resources = config.linux?.resources ?? null;
 
   const spec: RuntimeSpec = {

@@ -127,6 +127,16 @@ function build(config: ContainerConfig, request: Partial<ContainerSpecRequest> =
   });
 }
 
+/** A node with AppArmor that has these profiles; `loads` is what is loaded on top. */
+function appArmor(...profiles: string[]) {
+  const loads: string[] = [];
+  const load = async (profile: string): Promise<void> => {
+    loads.push(profile);
+    profiles.push(/^profile (\S+)/m.exec(profile)?.[1] ?? '');
+  };
+  return { confining: { host: { ...host, appArmor: { profiles: () => profiles, load } } }, loads };
+}
+
 describe('the spec of a pod’s pause container', () => {
   const make = (config: PodConfig, facts = host) =>
     sandboxSpec({
@@ -269,8 +279,13 @@ describe('the spec of a container', () => {
 
   it('has the AppArmor profile that is asked for, where there is AppArmor', async () => {
     const config = container({ apparmor: { profileType: 'Localhost', localhostRef: 'localhost/mine' } });
+    const byDefault = container({ apparmor: { profileType: 'RuntimeDefault', localhostRef: '' } });
     await expect(build(config)).rejects.toMatchObject({ code: 'failed_precondition' });
-    const confining = { host: { ...host, appArmor: { profiles: () => ['mine'] } } };
+    await expect(build(byDefault)).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringContaining('RuntimeDefault'),
+    });
+    const { confining } = appArmor('mine');
     for (const asked of [config, container({ apparmorProfile: 'localhost/mine' })]) {
       expect((await build(asked, confining)).spec.process?.apparmorProfile).toBe('mine');
     }
@@ -282,8 +297,21 @@ describe('the spec of a container', () => {
     const unconfined = container({ apparmorProfile: 'unconfined' });
     expect((await build(unconfined, confining)).spec.process?.apparmorProfile).toBe('unconfined');
     expect((await build(unconfined)).spec.process).not.toHaveProperty('apparmorProfile');
+  });
+
+  it('has the default AppArmor profile unless it asks for another, loaded when it is missing', async () => {
+    const { confining, loads } = appArmor();
     const byDefault = container({ apparmor: { profileType: 'RuntimeDefault', localhostRef: '' } });
-    expect((await build(byDefault)).spec.process).not.toHaveProperty('apparmorProfile');
+    for (const asked of [byDefault, container({}), container({ apparmorProfile: 'runtime/default' })]) {
+      expect((await build(asked, confining)).spec.process?.apparmorProfile).toBe('berth-default');
+    }
+    expect(loads).toEqual([expect.stringContaining('profile berth-default ')]);
+    const privileged = await build(
+      container({ privileged: true }),
+      confining,
+      pod({ linux: podSecurity({ privileged: true }) }),
+    );
+    expect(privileged.spec.process).not.toHaveProperty('apparmorProfile');
   });
 
   it('takes the seccomp profile’s former field where the new one isn’t set', async () => {
