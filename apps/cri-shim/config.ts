@@ -81,6 +81,12 @@ const file = schema.table({
     /** Names of plugins without which no container is made. */
     requiredPlugins: schema.strings([]),
   }),
+  /** Labels of SELinux for pods and containers, on a kernel that has it. */
+  selinux: schema.table({
+    enable: schema.boolean(false),
+    /** Categories that the policy has: pods are told apart by two of them. */
+    categoryRange: schema.integer(1_024, { min: 2, max: 1_024 }),
+  }),
   /** Where Exec, Attach and PortForward are served. */
   streaming: schema.table({
     address: schema.string('127.0.0.1'),

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { BerthError } from '#common/errors.ts';
 import type { CreateContainerRequest__Output } from '#proto/runtime/v1/CreateContainerRequest.ts';
+import type { SELinuxOption__Output as SelinuxOption } from '#proto/runtime/v1/SELinuxOption.ts';
 import { CdiInjector } from './cdi/injector.ts';
 import { requestedCdiDevices } from './cdi/requested-devices.ts';
 import { prepareDeclaredVolumes } from './container-declared-volumes.ts';
@@ -9,6 +10,7 @@ import { type ContainerConfig, containerConfigFromWire } from './cri-types.ts';
 import { newId } from './ids.ts';
 import { confineLogPath } from './logs/log-path.ts';
 import type { Runtime } from './runtime.ts';
+import type { SelinuxLabels } from './selinux/labels.ts';
 import { containerSpec } from './spec/container-spec.ts';
 import { imageProcess } from './spec/image-process.ts';
 import { RootfsReader } from './spec/rootfs-reader.ts';
@@ -68,7 +70,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   const cdiDevices = requestedCdiDevices(config);
   const targetPid = targetProcess(rt, sandbox, config);
   const security = config.linux?.securityContext ?? null;
-  if (security?.selinuxOptions != null) rt.log.warn({ id }, 'SELinux options are ignored: they are not supported');
+  const selinux = containerSelinux(rt, sandbox, security?.selinuxOptions ?? null);
   await using undo = rt.janitor.undo(id);
 
   operation.stage('preparing the root file system');
@@ -84,7 +86,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
   const podMounts = rt.files.podMounts(sandbox.id, sandbox.sharing, security?.readonlyRootfs ?? false);
   const taken = [...config.mounts, ...podMounts].map(({ containerPath }) => containerPath);
   const declared = await prepareDeclaredVolumes(rt, undo, { id, paths: process.volumes, taken, rootfs });
-  const mounts = await prepareImageVolumes(rt, undo, { id, mounts: config.mounts, labels });
+  const mounts = await prepareImageVolumes(rt, undo, { id, mounts: config.mounts, labels, mountLabel: selinux?.mount });
 
   operation.stage('building the runtime spec');
   const user = await processUser(security, process.user, new RootfsReader(rootfs));
@@ -99,6 +101,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     hostname: sandbox.metadata.config.hostname || hostname(),
     sandbox: { ...sandbox.metadata, pid: sandbox.pid },
     podMounts: [...podMounts, ...declared],
+    selinux,
     ...(targetPid === undefined ? {} : { targetPid }),
   });
 
@@ -118,6 +121,7 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     logPath,
     stopSignal,
     user: { uid: user.uid, gid: user.gid, supplementalGroups: user.additionalGids },
+    ...(selinux === undefined ? {} : { selinux }),
   };
   operation.stage('asking NRI plugins');
   await rt.nri.createContainer(sandbox, metadata, spec, cdi);
@@ -143,6 +147,14 @@ async function create(rt: Runtime, { sandbox, config, name, operation }: Wanted)
     rt.nri.containerEvent('PostCreateContainer', sandbox, container, async () => spec),
   );
   return id;
+}
+
+/** The container's SELinux labels; none in a pod that was made without. */
+function containerSelinux(rt: Runtime, sandbox: Sandbox, wanted: SelinuxOption | null): SelinuxLabels | undefined {
+  const pod = sandbox.metadata.selinux;
+  if (pod !== undefined && rt.selinux !== undefined) return rt.selinux.containerLabels(wanted, pod);
+  if (wanted !== null) rt.log.warn({ pod: sandbox.id }, 'SELinux options are ignored: selinux.enable is off, or was');
+  return undefined;
 }
 
 /** The process whose PID namespace the container joins, for mode TARGET. */

@@ -39,7 +39,7 @@ export async function prepareDeclaredVolumes(
   const mounts: PodMount[] = [];
   for (const [index, containerPath] of wanted.entries()) {
     const hostPath = await rt.declaredVolumes.create(id, index, mounted, containerPath);
-    mounts.push({ containerPath, hostPath, readonly: false });
+    mounts.push({ containerPath, hostPath, readonly: false, selinuxRelabel: true });
   }
   await rt.volumes.remove(id);
   return mounts;

@@ -2,6 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import type { CriMount } from './cri-types.ts';
 import { pathInImage, volumeKey } from './image-volumes.ts';
 import type { Runtime } from './runtime.ts';
+import { labelled } from './selinux/labelled.ts';
 import type { Undo } from './undo.ts';
 
 /** The mounts of a container, as its status tells of them and as its spec has them. */
@@ -12,6 +13,15 @@ interface PreparedMounts {
   readonly mounted: CriMount[];
 }
 
+interface ImageVolumesWanted {
+  readonly id: string;
+  readonly mounts: readonly CriMount[];
+  /** Of the snapshots. */
+  readonly labels: Record<string, string>;
+  /** SELinux label of the container's files. */
+  readonly mountLabel: string | undefined;
+}
+
 /**
  * Mounts the images that a container has as volumes.
  *
@@ -20,7 +30,7 @@ interface PreparedMounts {
 export async function prepareImageVolumes(
   rt: Runtime,
   undo: Undo,
-  { id, mounts, labels }: { id: string; mounts: readonly CriMount[]; labels: Record<string, string> },
+  { id, mounts, labels, mountLabel }: ImageVolumesWanted,
 ): Promise<PreparedMounts> {
   const told: CriMount[] = [];
   const mounted: CriMount[] = [];
@@ -40,10 +50,14 @@ export async function prepareImageVolumes(
       await rt.core.removeSnapshot(key);
     });
     const snapshot = await rt.core.viewSnapshot(key, image.chainId, labels);
-    const root = await rt.volumes.mount(id, String(index), snapshot);
+    const root = await rt.volumes.mount(
+      id,
+      String(index),
+      mountLabel === undefined ? snapshot : labelled(snapshot, mountLabel),
+    );
     told.push({ ...mount, image: { ...mount.image, imageRef: image.id } });
-    // The snapshot shows the pod's ids by itself.
-    mounted.push({ ...mount, hostPath: pathInImage(root, mount.imageSubPath), uidMappings: [], gidMappings: [] });
+    // The snapshot shows the pod's ids by itself, and nobody may write labels into it.
+    mounted.push({ ...mount, selinuxRelabel: false, hostPath: pathInImage(root, mount.imageSubPath), uidMappings: [], gidMappings: [] });
   }
   return { told, mounted };
 }

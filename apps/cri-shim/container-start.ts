@@ -55,7 +55,7 @@ async function run(rt: Runtime, container: Container): Promise<void> {
   // Nothing is written before the start: until then the log has time to get ready.
   const [, pid] = await allSettled([
     attachLog(rt, container, stdio),
-    rt.core.createTask({ id, rootfs, terminal: tty, ...stdio }),
+    rt.core.createTask({ id, rootfs, mountLabel: metadata.selinux?.mount, terminal: tty, ...stdio }),
   ]);
   container.pid = pid;
   // The start is stored beside it, not after it: exits are handled behind us in the queue, never before.

@@ -36,6 +36,7 @@ import { recover } from './recover.ts';
 import type { Runtime } from './runtime.ts';
 import { runtimeAdvisory } from './runtime-advisories.ts';
 import { RuntimeHandlers } from './runtime-handlers.ts';
+import { Selinux } from './selinux/selinux.ts';
 import { runtimeService } from './service.ts';
 import { readHostFacts } from './spec/host.ts';
 import { Stats } from './stats/stats.ts';
@@ -133,6 +134,7 @@ function compose(config: CriConfig, identity: ServerIdentity | undefined, log: L
     config,
     log,
     host: readHostFacts(),
+    selinux: selinuxOf(config, log),
     core,
     handlers,
     network: new PodNetwork({
@@ -181,6 +183,14 @@ function compose(config: CriConfig, identity: ServerIdentity | undefined, log: L
     nri: new Nri(log, config.nri.enable ? config.nri.requiredPlugins : [], () => nriHost(rt)),
   };
   return rt;
+}
+
+function selinuxOf({ selinux }: CriConfig, log: Logger): Selinux | undefined {
+  if (!selinux.enable) return undefined;
+  const found = Selinux.ofHost(selinux.categoryRange);
+  if (found === undefined)
+    log.warn('selinux.enable is true, but this kernel runs without SELinux: nothing gets labels');
+  return found;
 }
 
 /** Says once which OCI runtimes are older than the fixes of known escapes. */

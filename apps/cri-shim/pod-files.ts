@@ -6,6 +6,7 @@ import { MNT, MS, mount, netnsCreate, netnsDelete, umount } from '#common/native
 import { hasErrno } from '#common/node-error.ts';
 import { allSettled } from './all-settled.ts';
 import type { PodConfig } from './cri-types.ts';
+import { contextOption } from './selinux/labelled.ts';
 import type { PodMount } from './spec/mounts.ts';
 import type { PodSharing } from './spec/namespaces.ts';
 import { podIdMap } from './spec/user-namespace.ts';
@@ -50,8 +51,12 @@ export class PodFiles {
     return join(this.#sandboxes, id, 'resolv.conf');
   }
 
-  /** Writes the pod's files and mounts its /dev/shm. A failure is cleaned up by `remove`. */
-  async create(id: string, config: PodConfig, sharing: PodSharing): Promise<void> {
+  /**
+   * Writes the pod's files and mounts its /dev/shm. A failure is cleaned up by `remove`.
+   *
+   * @param mountLabel SELinux label of what is in /dev/shm
+   */
+  async create(id: string, config: PodConfig, sharing: PodSharing, mountLabel?: string): Promise<void> {
     const dir = join(this.#sandboxes, id);
     await mkdir(dir, { mode: 0o711 });
     const write = (name: string, text: string) => writeFile(join(dir, name), text, { mode: 0o644 });
@@ -59,7 +64,7 @@ export class PodFiles {
       write('hostname', `${config.hostname || hostname()}\n`),
       copyOrEmpty('/etc/hosts', join(dir, 'hosts')),
       writeResolvConf(config.dnsConfig, join(dir, 'resolv.conf')),
-      sharing.hostIpc ? undefined : this.#mountShm(id),
+      sharing.hostIpc ? undefined : this.#mountShm(id, mountLabel),
     ]);
     const users = podIdMap(config);
     if (users === undefined) return;
@@ -128,21 +133,24 @@ export class PodFiles {
       containerPath: `/etc/${name}`,
       hostPath: join(dir, name),
       readonly: readonlyRootfs,
+      selinuxRelabel: true,
     });
     const shm = sharing.hostIpc ? '/dev/shm' : this.shmPath(id);
     return [
       file('hostname'),
       file('hosts'),
       file('resolv.conf'),
-      { containerPath: '/dev/shm', hostPath: shm, readonly: false },
+      // Its label is its mount's.
+      { containerPath: '/dev/shm', hostPath: shm, readonly: false, selinuxRelabel: false },
     ];
   }
 
-  async #mountShm(id: string): Promise<void> {
+  async #mountShm(id: string, label: string | undefined): Promise<void> {
     const path = this.shmPath(id);
     await mkdir(path, { recursive: true, mode: 0o711 });
+    const options = [`mode=1777,size=${shmSize}`, ...(label === undefined ? [] : [contextOption(label)])];
     try {
-      mount('shm', path, 'tmpfs', MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=1777,size=${shmSize}`);
+      mount('shm', path, 'tmpfs', MS.NOSUID | MS.NODEV | MS.NOEXEC, options.join(','));
     } catch (error) {
       throw BerthError.from(error, `mount ${path}`);
     }

@@ -14,6 +14,7 @@ import type { Nri } from './nri/nri.ts';
 import type { PodEvents } from './pod-events.ts';
 import type { PodFiles } from './pod-files.ts';
 import type { RuntimeHandlers } from './runtime-handlers.ts';
+import type { Selinux } from './selinux/selinux.ts';
 import type { HostFacts } from './spec/host.ts';
 import type { Stats } from './stats/stats.ts';
 import type { Stdio } from './stdio.ts';
@@ -29,6 +30,8 @@ export interface Runtime {
   readonly config: CriConfig;
   readonly log: Logger;
   readonly host: HostFacts;
+  /** undefined: nothing gets labels. */
+  readonly selinux: Selinux | undefined;
   readonly core: Core;
   readonly handlers: RuntimeHandlers;
   readonly network: PodNetwork;

@@ -7,6 +7,7 @@ import type { PodConfig, PodMetadata } from './cri-types.ts';
 import { newId } from './ids.ts';
 import { podAttachment } from './pod-network.ts';
 import type { Runtime } from './runtime.ts';
+import type { SelinuxLabels } from './selinux/labels.ts';
 import { imageProcess } from './spec/image-process.ts';
 import { podSharing } from './spec/namespaces.ts';
 import { sandboxSpec } from './spec/sandbox-spec.ts';
@@ -65,6 +66,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
     // Pause is one static program: there are no names to look up.
     { read: async () => undefined },
   );
+  const selinux = rt.selinux?.podLabels(config.linux?.securityContext?.selinuxOptions ?? null, takenLabels(rt));
   const metadata: SandboxMetadata = {
     version: recordVersion,
     id,
@@ -73,6 +75,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
     runtimeHandler: handler,
     createdAt: now(),
     netnsPath: sharing.hostNetwork ? '' : rt.files.netnsPath(id),
+    ...(selinux === undefined ? {} : { selinux }),
   };
   const { spec, placement } = sandboxSpec({
     id,
@@ -82,6 +85,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
     host: rt.host,
     netnsPath: metadata.netnsPath,
     userNamespace,
+    selinux,
     shmPath: rt.files.shmPath(id),
     resolvPath: rt.files.resolvPath(id),
   });
@@ -108,7 +112,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   undo.add('remove the network namespace', () => rt.files.removeNetns(id));
   const [rootfs] = await allSettled([
     rt.core.prepareSnapshot(id, image.chainId, snapshotMapping(userNamespace)),
-    rt.files.create(id, config, sharing),
+    rt.files.create(id, config, sharing, selinux?.mount),
     sharing.hostNetwork || userNamespace !== undefined ? undefined : rt.files.createNetns(id),
   ]);
 
@@ -119,7 +123,7 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   if (attachment !== undefined) {
     undo.add('detach from the network', () => rt.network.detach(attachment));
   }
-  const task = rt.core.createTask({ id, rootfs });
+  const task = rt.core.createTask({ id, rootfs, mountLabel: selinux?.mount });
   // The network namespace is there before the task, or made with the pod's user namespace by it.
   const connected = userNamespace === undefined ? Promise.resolve() : task.then((made) => rt.files.pinNetns(id, made));
   const [results, pid] = await allSettled([
@@ -146,6 +150,11 @@ async function createSandbox(rt: Runtime, { config, handler, name, operation }: 
   rt.podEvents.sandbox('CONTAINER_CREATED_EVENT', sandbox);
   rt.podEvents.sandbox('CONTAINER_STARTED_EVENT', sandbox);
   return id;
+}
+
+/** Of all pods, those that are still being made included. */
+function takenLabels(rt: Runtime): SelinuxLabels[] {
+  return rt.sandboxes.values().flatMap(({ metadata }) => metadata.selinux ?? []);
 }
 
 /** sethostname(2). */

@@ -6,6 +6,8 @@ import { createInterface } from 'node:readline';
 export interface GuestOptions {
   readonly kernel: string;
   readonly initrd: string;
+  /** What the kernel is told beside what every guest's is. */
+  readonly kernelArguments: string;
   /** Root file system first (qcow2), then the checkout (raw). What the guest writes stays in them. */
   readonly disks: readonly string[];
   /** A shell's command line, run in the checkout by a unit of the guest's systemd. */
@@ -21,11 +23,18 @@ const limitMs = 40 * 60_000;
  * Boots a guest, shows what the command prints, and answers its exit code once the guest has ended. A guest that ends
  * without one, or not in time, answers 255, and its kernel's last lines are shown.
  */
-export async function bootGuest({ kernel, initrd, disks, command, dir }: GuestOptions): Promise<number> {
+export async function bootGuest({
+  kernel,
+  initrd,
+  kernelArguments,
+  disks,
+  command,
+  dir,
+}: GuestOptions): Promise<number> {
   const [root = '', checkout = ''] = disks;
   const bootLog = join(dir, 'boot.log');
   writeFileSync(bootLog, '');
-  const line = `console=ttyS0 loglevel=4 systemd.show_status=false berth.command=${btoa(command)}`;
+  const line = `console=ttyS0 loglevel=4 systemd.show_status=false ${kernelArguments} berth.command=${btoa(command)}`;
   const child = spawn(
     'qemu-system-x86_64',
     [

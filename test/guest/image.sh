@@ -13,7 +13,7 @@ cache=$1
 tools='qemu-system-x86 qemu-utils debootstrap e2fsprogs cpio kmod busybox-static'
 # What is in the guest: systemd, and what the tests use.
 packages='systemd-sysv,systemd,dbus,kmod,udev,runc,crun,containernetworking-plugins,iproute2,iptables,busybox-static
-  containerd,libatomic1,ca-certificates,openssl,util-linux,procps,tar,gzip,zstd'
+  containerd,libatomic1,ca-certificates,openssl,util-linux,procps,tar,gzip,zstd,apparmor,selinux-policy-default,attr'
 
 say() { printf 'guest: %s\n' "$*" >&2; }
 
@@ -63,6 +63,9 @@ INIT
 }
 
 configure() {
+  # Counts only where the kernel's command line chooses SELinux. Nothing has labels yet, so nothing is enforced.
+  mkdir -p "$root/etc/selinux"
+  printf 'SELINUX=permissive\nSELINUXTYPE=default\n' >"$root/etc/selinux/config"
   echo guest >"$root/etc/hostname"
   printf '/dev/vdb /opt/berth ext4 defaults 0 0\n' >"$root/etc/fstab"
   mkdir -p "$root/opt/berth" "$root/etc/systemd/system/multi-user.target.wants"

@@ -18,12 +18,17 @@ const cache = process.env.BERTH_GUEST_CACHE ?? join(homedir(), '.cache/berth-gue
 const vitest = (...files: readonly string[]): string =>
   `node node_modules/vitest/vitest.mjs run --reporter=verbose --project integration --project guest ${files.join(' ')}`;
 
+/** Arguments of a kernel with SELinux in place of AppArmor. */
+const selinux = 'security=selinux selinux=1';
+
 /** Boots from one disk, one after another: each finds what the one before it has left, after a power cut. */
-type Course = readonly (readonly [name: string, command: string])[];
+type Course = readonly (readonly [name: string, command: string, kernelArguments?: string])[];
 
 const courses: readonly Course[] = [
   [['cgroups of version 2', vitest('guest/cgroup-v2', 'shim-lifecycle', 'shim-stdio', 'shim-cgroup', 'shim-oom')]],
   [['systemd', vitest('guest/systemd-cgroup', 'guest/units')]],
+  [['AppArmor', vitest('guest/apparmor')]],
+  [['SELinux', vitest('guest/selinux'), 'security=selinux selinux=1']],
   [
     ['before a power cut', vitest('guest/before-power-cut')],
     ['after the power cut', vitest('guest/after-power-cut')],
@@ -31,17 +36,22 @@ const courses: readonly Course[] = [
 ];
 
 const files = process.argv.slice(2);
-const asked: readonly Course[] = files.length === 0 ? courses : [[['the files named', vitest(...files)]]];
+const named = [
+  'the files named',
+  vitest(...files),
+  files.some((file) => file.includes('selinux')) ? selinux : '',
+] as const;
+const asked: readonly Course[] = files.length === 0 ? courses : [[named]];
 const dir = scratchDir();
 try {
   execFileSync('sh', [new URL('image.sh', import.meta.url).pathname, cache], { stdio: 'inherit' });
   const checkoutDisk = packCheckout();
   for (const course of asked) {
     const disks = [newRoot(), checkoutDisk];
-    for (const [name, command] of course) {
+    for (const [name, command, kernelArguments = ''] of course) {
       console.log(`guest: ${name}`);
       const kernel = { kernel: join(cache, 'vmlinuz'), initrd: join(cache, 'initrd') };
-      const code = await bootGuest({ ...kernel, disks, command, dir });
+      const code = await bootGuest({ ...kernel, kernelArguments, disks, command, dir });
       if (code !== 0) process.exitCode = 1;
       console.log(`guest: ${name}: ${code === 0 ? 'passed' : `failed with exit code ${code}`}`);
     }

@@ -16,6 +16,7 @@ import type { TasksDefinition, TasksHandlers } from '#proto/containerd/services/
 import type { VersionDefinition, VersionHandlers } from '#proto/containerd/services/version/v1/Version.ts';
 import type { Envelope__Output } from '#proto/containerd/types/Envelope.ts';
 import type { Process__Output } from '#proto/containerd/v1/types/Process.ts';
+import { labelled } from '../selinux/labelled.ts';
 import type {
   CoreRecord,
   CoreTask,
@@ -175,9 +176,10 @@ export class Core {
 
   /** Makes the process, not yet running; answers its pid. @throws already_exists, or what the OCI runtime says */
   async createTask(task: NewTask): Promise<number> {
+    const rootfs = unsynced(task.rootfs);
     const request = {
       containerId: task.id,
-      rootfs: [...unsynced(task.rootfs)],
+      rootfs: [...(task.mountLabel === undefined ? rootfs : labelled(rootfs, task.mountLabel))],
       stdin: task.stdin ?? '',
       stdout: task.stdout ?? '',
       stderr: task.stderr ?? '',

@@ -47,6 +47,8 @@ export interface StoredSnapshot {
 export interface NewTask {
   readonly id: string;
   readonly rootfs: SnapshotMounts;
+  /** SELinux label of all files in it. */
+  readonly mountLabel?: string | undefined;
   /** Paths of FIFOs; absent: /dev/null. */
   readonly stdin?: string;
   readonly stdout?: string;

@@ -2,6 +2,7 @@ import { BerthError } from '#common/errors.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import type { ContainerConfig, PodConfig } from '../cri-types.ts';
 import type { RuntimeFeatures } from '../runtime-features.ts';
+import type { SelinuxLabels } from '../selinux/labels.ts';
 import { containerAnnotations } from './annotations.ts';
 import { appArmorFor } from './apparmor.ts';
 import { containerCapabilities } from './capabilities.ts';
@@ -15,7 +16,7 @@ import { containerNamespaces, podSharing } from './namespaces.ts';
 import { commandLine, environment } from './process.ts';
 import { maskedPaths, readonlyPaths } from './protected-paths.ts';
 import { ociResources } from './resources.ts';
-import { ociVersion } from './sandbox-spec.ts';
+import { ociVersion, processLabel } from './sandbox-spec.ts';
 import { seccompFor, seccompProfile } from './seccomp.ts';
 import { securityProfile } from './security-profile.ts';
 import type { ProcessUser } from './user.ts';
@@ -35,6 +36,7 @@ export interface ContainerSpecRequest {
     readonly pid: number;
     readonly netnsPath: string;
   };
+  readonly selinux?: SelinuxLabels | undefined;
   /** Process id of the container whose PID namespace is shared, for mode TARGET. */
   readonly targetPid?: number;
   /** /etc/hosts, /etc/hostname, /etc/resolv.conf and /dev/shm of the pod. */
@@ -49,7 +51,7 @@ export interface ContainerSpecRequest {
 export async function containerSpec(
   request: ContainerSpecRequest,
 ): Promise<{ spec: RuntimeSpec; placement: CgroupPlacement }> {
-  const { id, config, image, host, sandbox } = request;
+  const { id, config, image, host, sandbox, selinux } = request;
   const security = config.linux?.securityContext ?? null;
   const privileged = security?.privileged ?? false;
   if (privileged && !(sandbox.config.linux?.securityContext?.privileged ?? false)) {
@@ -71,7 +73,7 @@ export async function containerSpec(
   if (privileged) for (const mount of base) if (mount.type === 'sysfs') mount.options = writable(mount.options ?? []);
   const userNamespace = podIdMap(sandbox.config);
   checkContainerUsers(security?.namespaceOptions ?? null, userNamespace);
-  const support = { features: request.features, userNamespace };
+  const support = { features: request.features, userNamespace, mountLabel: selinux?.mount };
   const { mounts, rootfsPropagation } = await containerMounts(base, config.mounts, request.podMounts, support);
   const { devices, rules } = await requestedDevices(config.devices);
   const deviceRules: DeviceRule[] = [{ allow: false, access: 'rwm' }, ...rules];
@@ -97,6 +99,7 @@ export async function containerSpec(
       noNewPrivileges: !privileged && (security?.noNewPrivs ?? false),
       rlimits: processRlimits(host.limits),
       ...(appArmor === undefined ? {} : { apparmorProfile: appArmor }),
+      ...processLabel(selinux, privileged),
     },
     root: { path: 'rootfs', readonly: security?.readonlyRootfs ?? false },
     mounts,
@@ -126,6 +129,7 @@ export async function containerSpec(
       ...(devices.length === 0 ? {} : { devices }),
       ...(seccomp === undefined ? {} : { seccomp }),
       ...(rootfsPropagation === undefined ? {} : { rootfsPropagation }),
+      ...(selinux === undefined ? {} : { mountLabel: selinux.mount }),
     },
   };
   if (resources !== null && spec.process !== undefined) {

@@ -6,6 +6,7 @@ import { hasErrno } from '#common/node-error.ts';
 import type { SpecMount } from '#common/oci/runtime-spec.ts';
 import type { CriMount } from '../cri-types.ts';
 import type { RuntimeFeatures } from '../runtime-features.ts';
+import { relabel } from '../selinux/relabel.ts';
 import { type MountInfo, mountOf, readMountInfo } from './mountinfo.ts';
 import { type IdMap, idMap } from './user-namespace.ts';
 
@@ -14,6 +15,8 @@ export interface PodMount {
   readonly containerPath: string;
   readonly hostPath: string;
   readonly readonly: boolean;
+  /** Only the pod's containers use it. */
+  readonly selinuxRelabel: boolean;
 }
 
 /** What every container sees unless its pod mounts something else there. */
@@ -51,6 +54,8 @@ export interface MountSupport {
   readonly features: RuntimeFeatures;
   /** The pod's ids, when it has a user namespace of its own. */
   readonly userNamespace?: IdMap | undefined;
+  /** SELinux label of the container's files. */
+  readonly mountLabel?: string | undefined;
 }
 
 export interface MountResult {
@@ -69,7 +74,7 @@ export async function containerMounts(
   base: readonly SpecMount[],
   own: readonly CriMount[],
   extra: readonly PodMount[],
-  { features, userNamespace }: MountSupport,
+  { features, userNamespace, mountLabel }: MountSupport,
   hostMounts: () => readonly MountInfo[] = readMountInfo,
 ): Promise<MountResult> {
   const ownPaths = new Set(own.map(({ containerPath }) => cleanPath(containerPath)));
@@ -86,6 +91,7 @@ export async function containerMounts(
   let rootfsPropagation: MountResult['rootfsPropagation'];
   for (const bind of binds) {
     const source = await hostSource(bind.hostPath);
+    if (bind.selinuxRelabel && mountLabel !== undefined) await relabel(source, mountLabel);
     const propagation = 'propagation' in bind ? bind.propagation : 'PROPAGATION_PRIVATE';
     const options = ['rbind', propagationOption(source, propagation, hostMounts), ...accessOptions(bind, features)];
     if (propagation === 'PROPAGATION_BIDIRECTIONAL') rootfsPropagation = 'rshared';

@@ -1,5 +1,6 @@
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import type { PodConfig } from '../cri-types.ts';
+import type { SelinuxLabels } from '../selinux/labels.ts';
 import { sandboxAnnotations } from './annotations.ts';
 import { type CgroupPlacement, cgroupPlacement } from './cgroups.ts';
 import type { HostFacts } from './host.ts';
@@ -30,6 +31,7 @@ export interface SandboxSpecRequest {
   readonly host: HostFacts;
   readonly netnsPath: string;
   readonly userNamespace?: IdMap | undefined;
+  readonly selinux?: SelinuxLabels | undefined;
   /** Directory of the pod's /dev/shm on the host. */
   readonly shmPath: string;
   readonly resolvPath: string;
@@ -48,7 +50,7 @@ function networkSysctls(ownUsers: boolean): Record<string, string> {
  * @throws invalid_argument for bad sysctls, cgroup parent, or a seccomp profile that can't be read.
  */
 export function sandboxSpec(request: SandboxSpecRequest): { spec: RuntimeSpec; placement: CgroupPlacement } {
-  const { id, config, image, host, userNamespace } = request;
+  const { id, config, image, host, userNamespace, selinux } = request;
   const ownUsers = userNamespace !== undefined;
   const sharing = podSharing(config);
   const placement = cgroupPlacement(config.linux?.cgroupParent ?? '', id, host.systemd);
@@ -68,6 +70,7 @@ export function sandboxSpec(request: SandboxSpecRequest): { spec: RuntimeSpec; p
       noNewPrivileges: true,
       oomScoreAdj: clampOomScoreAdj(sandboxOomScoreAdj, host.limits),
       rlimits: processRlimits(host.limits),
+      ...processLabel(selinux, privileged),
     },
     root: { path: 'rootfs', readonly: true },
     mounts: [
@@ -86,10 +89,16 @@ export function sandboxSpec(request: SandboxSpecRequest): { spec: RuntimeSpec; p
       resources: { devices: [{ allow: false, access: 'rwm' }], cpu: { shares: sandboxCpuShares } },
       sysctl: sharing.hostNetwork ? sysctls : { ...networkSysctls(ownUsers), ...sysctls },
       ...(seccomp === undefined ? {} : { seccomp }),
+      ...(selinux === undefined ? {} : { mountLabel: selinux.mount }),
     },
   };
   if (config.hostname !== '' && !sharing.hostNetwork) spec.hostname = config.hostname;
   return { spec, placement };
+}
+
+/** What is privileged runs as its shim does. */
+export function processLabel(selinux: SelinuxLabels | undefined, privileged: boolean): { selinuxLabel?: string } {
+  return selinux === undefined || privileged ? {} : { selinuxLabel: selinux.process };
 }
 
 function bind(source: string, destination: string) {

@@ -1,6 +1,7 @@
 import { BerthError } from '#common/errors.ts';
 import type { CniResult } from '../cni/result.ts';
 import type { ContainerConfig, ContainerResources, PodConfig } from '../cri-types.ts';
+import type { SelinuxLabels } from '../selinux/labels.ts';
 
 /**
  * What berth-cri keeps of pods and containers: extensions of the core's container records, as JSON. Metadata is
@@ -27,6 +28,8 @@ export interface SandboxMetadata {
   readonly createdAt: string;
   /** Where the pod's network namespace is pinned; empty on the host's network. */
   readonly netnsPath: string;
+  /** Where the node has SELinux. */
+  readonly selinux?: SelinuxLabels;
 }
 
 export interface SandboxStatus {
@@ -61,6 +64,8 @@ export interface ContainerMetadata {
   /** Number of the signal that asks it to end. */
   readonly stopSignal: number;
   readonly user: { readonly uid: number; readonly gid: number; readonly supplementalGroups: readonly number[] };
+  /** Where the node has SELinux. */
+  readonly selinux?: SelinuxLabels;
 }
 
 export interface ContainerStatus {

@@ -314,6 +314,19 @@ describe('the spec of a container', () => {
     expect(privileged.spec.process).not.toHaveProperty('apparmorProfile');
   });
 
+  it('has the SELinux labels that it is given, but for the process of a privileged one', async () => {
+    const selinux = { process: 'u:r:container_t:s0:c1,c2', mount: 'u:r:container_file_t:s0:c1,c2' };
+    const { spec } = await build(container(), { selinux });
+    expect([spec.process?.selinuxLabel, spec.linux?.mountLabel]).toEqual([selinux.process, selinux.mount]);
+    const privileged = await build(
+      container({ privileged: true }),
+      { selinux },
+      pod({ linux: podSecurity({ privileged: true }) }),
+    );
+    expect(privileged.spec.process).not.toHaveProperty('selinuxLabel');
+    expect(privileged.spec.linux?.mountLabel).toBe(selinux.mount);
+  });
+
   it('takes the seccomp profile’s former field where the new one isn’t set', async () => {
     const seccomp = { profileType: 'Unconfined' as const, localhostRef: '' };
     const filtered = async (security: Partial<Security>) => (await build(container(security))).spec.linux?.seccomp;
@@ -382,7 +395,7 @@ describe('mounts', () => {
   ];
 
   it('of the pod replace the runtime’s, with parents before what lies in them', async () => {
-    const extra = [{ containerPath: '/etc/hosts', hostPath: dir, readonly: true }];
+    const extra = [{ containerPath: '/etc/hosts', hostPath: dir, readonly: true, selinuxRelabel: true }];
     const own = [cri('/a/b/c'), cri('/a'), cri('/etc/hosts/', { readonly: true }), cri('/dev')];
     const { mounts } = await containerMounts(base, own as never, extra, support);
     expect(mounts.map(({ destination }) => destination)).toEqual(['/proc', '/a', '/dev', '/etc/hosts/', '/a/b/c']);
