@@ -57,7 +57,13 @@ export async function prepareImageVolumes(
     );
     told.push({ ...mount, image: { ...mount.image, imageRef: image.id } });
     // The snapshot shows the pod's ids by itself, and nobody may write labels into it.
-    mounted.push({ ...mount, selinuxRelabel: false, hostPath: pathInImage(root, mount.imageSubPath), uidMappings: [], gidMappings: [] });
+    mounted.push({
+      ...mount,
+      selinuxRelabel: false,
+      hostPath: pathInImage(root, mount.imageSubPath),
+      uidMappings: [],
+      gidMappings: [],
+    });
   }
   return { told, mounted };
 }

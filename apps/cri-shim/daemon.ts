@@ -12,12 +12,14 @@ import { returnSpareMemory } from '#common/spare-memory.ts';
 import { startTracing } from '#common/tracing/start-tracing.ts';
 import { version } from '#common/version.ts';
 import { SpecDirectories } from './cdi/spec-directories.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { ConfigDir } from './cni/config-dir.ts';
 import { PodNetwork } from './cni/network.ts';
 import { PluginRunner } from './cni/plugin.ts';
 import { ResultCache } from './cni/result-cache.ts';
 import type { CriConfig } from './config.ts';
 import { Core, coreNamespace } from './core-client/core.ts';
+import { RootfsDiff } from './core-client/rootfs-diff.ts';
 import { criMetrics } from './daemon-metrics.ts';
 import { DeclaredVolumes } from './declared-volumes.ts';
 import { TaskExecutor } from './exec/task-executor.ts';
@@ -79,6 +81,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   await rt.stdio.prepare();
   await rt.volumes.prepare();
   await rt.declaredVolumes.prepare();
+  await rt.checkpoints.prepare();
 
   await coreReady(rt, stop);
   started.defer(() => rt.images.close());
@@ -136,6 +139,8 @@ function compose(config: CriConfig, identity: ServerIdentity | undefined, log: L
     host: readHostFacts(),
     selinux: selinuxOf(config, log),
     core,
+    rootfsDiff: new RootfsDiff(core.channel, config.core.snapshotter),
+    checkpoints: new Checkpoints(root),
     handlers,
     network: new PodNetwork({
       configs: new ConfigDir(cni.confDir, cni.maxConfNum),

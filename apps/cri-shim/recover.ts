@@ -1,5 +1,6 @@
 import { BerthError } from '#common/errors.ts';
 import { forEachBounded } from './bounded.ts';
+import { abandonCheckpoints } from './container-checkpoint.ts';
 import { attachLog } from './container-start.ts';
 import type { CoreRecord, CoreTask } from './core-client/types.ts';
 import { podAttachment } from './pod-network.ts';
@@ -55,6 +56,7 @@ export async function recover(rt: Runtime): Promise<Orphans> {
   await run('sandbox', restoreSandbox);
   await run('container', restoreContainer);
   await rt.exec.recover();
+  await abandonCheckpoints(rt, tasks);
   rt.log.info({ sandboxes: rt.sandboxes.values().length, containers: rt.containers.values().length }, 'recovered');
   return found;
 }

@@ -1,9 +1,11 @@
 import type { KeyedQueue } from '#common/keyed-queue.ts';
 import type { Logger } from '#common/log.ts';
 import type { SpecDirectories } from './cdi/spec-directories.ts';
+import type { Checkpoints } from './checkpoints.ts';
 import type { PodNetwork } from './cni/network.ts';
 import type { CriConfig } from './config.ts';
 import type { Core } from './core-client/core.ts';
+import type { RootfsDiff } from './core-client/rootfs-diff.ts';
 import type { DeclaredVolumes } from './declared-volumes.ts';
 import type { Executor } from './exec/executor.ts';
 import type { ImageVolumes } from './image-volumes.ts';
@@ -33,6 +35,8 @@ export interface Runtime {
   /** undefined: nothing gets labels. */
   readonly selinux: Selinux | undefined;
   readonly core: Core;
+  readonly rootfsDiff: RootfsDiff;
+  readonly checkpoints: Checkpoints;
   readonly handlers: RuntimeHandlers;
   readonly network: PodNetwork;
   readonly cdi: SpecDirectories;

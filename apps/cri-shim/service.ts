@@ -2,6 +2,7 @@ import { type Implementation, implement, type Service } from '#common/grpc/adapt
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { RuntimeServiceHandlers } from '#proto/runtime/v1/RuntimeService.ts';
 import { attachUrl } from './container-attach.ts';
+import { checkpointContainer } from './container-checkpoint.ts';
 import { createContainer } from './container-create.ts';
 import { execUrl } from './container-exec.ts';
 import { execSync } from './container-exec-sync.ts';
@@ -29,7 +30,7 @@ import { runtimeStatus } from './status.ts';
 import { inMessages } from './stream-list.ts';
 import { runtimeVersion } from './version.ts';
 
-/** runtime.v1.RuntimeService. What isn't here answers UNIMPLEMENTED. */
+/** runtime.v1.RuntimeService, whole. */
 export function runtimeService(rt: Runtime): Service {
   const implementation: Implementation<RuntimeServiceHandlers> = {
     version: () => runtimeVersion(),
@@ -103,6 +104,10 @@ export function runtimeService(rt: Runtime): Service {
     },
     reopenContainerLog: async ({ containerId }) => {
       await reopenContainerLog(rt, containerId);
+      return {};
+    },
+    checkpointContainer: async (request) => {
+      await checkpointContainer(rt, request);
       return {};
     },
     execSync: (request, ctx) => execSync(rt, request, ctx.signal),

@@ -45,7 +45,7 @@ it('confines a container that asks for nothing, and one that asks for RuntimeDef
 it('keeps a container that may mount from doing so, and from writing where the kernel is set', async () => {
   const capabilities = { addCapabilities: ['SYS_ADMIN'] };
   const script =
-    'mount -t tmpfs none /mnt || echo "mount is refused"; echo 1 > /proc/sys/vm/compact_memory || echo "so is this"';
+    'mount -t tmpfs none /tmp || echo "mount is refused"; echo 1 > /proc/sys/vm/compact_memory || echo "so is this"';
   const { log } = await run(script, { capabilities, seccomp: { profileType: 'Unconfined' }, readonlyPaths: [] });
   expect(log).toContain('mount is refused');
   expect(log).toContain('so is this');

@@ -13,7 +13,7 @@ cache=$1
 tools='qemu-system-x86 qemu-utils debootstrap e2fsprogs cpio kmod busybox-static'
 # What is in the guest: systemd, and what the tests use.
 packages='systemd-sysv,systemd,dbus,kmod,udev,runc,crun,containernetworking-plugins,iproute2,iptables,busybox-static
-  containerd,libatomic1,ca-certificates,openssl,util-linux,procps,tar,gzip,zstd,apparmor,selinux-policy-default,attr'
+  containerd,libatomic1,ca-certificates,openssl,util-linux,procps,tar,gzip,zstd,apparmor,criu,selinux-policy-default,attr'
 
 say() { printf 'guest: %s\n' "$*" >&2; }
 

@@ -27,7 +27,7 @@ type Course = readonly (readonly [name: string, command: string, kernelArguments
 const courses: readonly Course[] = [
   [['cgroups of version 2', vitest('guest/cgroup-v2', 'shim-lifecycle', 'shim-stdio', 'shim-cgroup', 'shim-oom')]],
   [['systemd', vitest('guest/systemd-cgroup', 'guest/units')]],
-  [['AppArmor', vitest('guest/apparmor')]],
+  [['AppArmor, checkpoints', vitest('guest/apparmor', 'guest/checkpoint')]],
   [['SELinux', vitest('guest/selinux'), 'security=selinux selinux=1']],
   [
     ['before a power cut', vitest('guest/before-power-cut')],

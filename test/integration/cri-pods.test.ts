@@ -54,11 +54,6 @@ describe('the runtime', () => {
     await waitFor('the warning', () => suite.berth.cri.log().includes(advisory));
     expect(suite.berth.cri.log().split(advisory)).toHaveLength(2);
   });
-
-  it('answers UNIMPLEMENTED to what it doesn’t do', async () => {
-    const { runtime } = suite.cri;
-    await expect(runtime.checkpointContainer({})).rejects.toMatchObject({ code: 'unimplemented' });
-  });
 });
 
 describe('a pod on a bridge network', () => {

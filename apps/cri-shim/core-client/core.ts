@@ -4,6 +4,7 @@ import { type CallOptions, type Channel, type Client, connect } from '#common/gr
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import { timestampToNs } from '#common/timestamp.ts';
 import { packJson, typeUrls } from '#common/typeurl.ts';
+import { encode } from '#common/wire/codec.ts';
 import type {
   EventsDefinition as FollowDefinition,
   EventsHandlers as FollowHandlers,
@@ -248,6 +249,36 @@ export class Core {
 
   async resizeTerminal(id: string, { width, height }: { width: number; height: number }): Promise<void> {
     await this.#again(this.#tasks.resizePty, { containerId: id, width, height }, `resize the terminal of ${id}`);
+  }
+
+  async pauseTask(id: string): Promise<void> {
+    await this.#once(this.#tasks.pause, { containerId: id }, `pause ${id}`);
+  }
+
+  /** One that isn't paused, or is gone, is no error. */
+  async resumeTask(id: string): Promise<void> {
+    try {
+      await ignoreMissing(this.#again(this.#tasks.resume, { containerId: id }, `resume ${id}`));
+    } catch (error) {
+      if (!isCode(error, 'failed_precondition')) throw error;
+    }
+  }
+
+  /**
+   * Saves the processes of a task, which goes on.
+   *
+   * @param timeoutMs 0: that of every call
+   * @throws failed_precondition without criu; deadline_exceeded; what criu says
+   */
+  async checkpointTask(id: string, paths: { imagePath: string; workPath: string }, timeoutMs: number): Promise<void> {
+    const type = 'containerd.runc.v1.CheckpointOptions';
+    const options = { type_url: type, value: Buffer.from(encode(type, paths)) };
+    const call = { ...(await this.#options()), ...(timeoutMs === 0 ? {} : { timeoutMs }) };
+    try {
+      await this.#tasks.checkpoint({ containerId: id, options }, call);
+    } catch (error) {
+      throw BerthError.from(error, `checkpoint of ${id}`);
+    }
   }
 
   async updateTask(id: string, resources: object): Promise<void> {

@@ -1,0 +1,70 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { patient, useCri } from '../support/cri-suite.ts';
+import { expectNoLeaks } from '../support/leaks.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const suite = useCri();
+
+/** What a container of these tests does: count, so that it is seen whether it goes on. */
+const counting = 'n=0; while :; do n=$((n+1)); echo $n; echo $n > /count; sleep 0.05; done';
+
+async function running(): Promise<{ id: string; podId: string; pod: ReturnType<typeof suite.podConfig> }> {
+  const pod = suite.podConfig();
+  const podId = await suite.runPod(pod);
+  const id = await suite.start(podId, pod, suite.containerConfig('main', counting));
+  await suite.logged(pod, 'main', '2');
+  return { id, podId, pod };
+}
+
+function lines(pod: { logDirectory: string }): number {
+  return suite.log(pod, 'main').length;
+}
+
+/** Waits until the container has said more. */
+async function goesOn(pod: { logDirectory: string }): Promise<void> {
+  const before = lines(pod);
+  await waitFor('the container to go on', () => lines(pod) > before + 2);
+}
+
+describe('a checkpoint', () => {
+  it('holds processes, files and descriptions of a container, which goes on', async () => {
+    const before = await suite.clean();
+    const { id, podId, pod } = await running();
+    const location = join(suite.dir, 'whole.tar');
+    await suite.cri.runtime.checkpointContainer({ containerId: id, location, timeout: 120 }, patient);
+    await goesOn(pod);
+    expect(statSync(location).mode & 0o777).toBe(0o600);
+    const names = execFileSync('tar', ['-tf', location], { encoding: 'utf8' }).split('\n');
+    for (const name of ['config.dump', 'spec.dump', 'status.dump', 'rootfs-diff.tar', 'dump.log', 'container.log']) {
+      expect(names).toContain(`./${name}`);
+    }
+    expect(names.filter((name) => /^\.\/checkpoint\/core-\d+\.img$/.test(name)).length).toBeGreaterThan(0);
+    const read = (name: string) => execFileSync('tar', ['-xOf', location, `./${name}`]);
+    expect(JSON.parse(read('config.dump').toString())).toMatchObject({ id, name: 'main', restored: false });
+    expect(JSON.parse(read('status.dump').toString())).toMatchObject({ id, state: 'CONTAINER_RUNNING' });
+    expect(JSON.parse(read('spec.dump').toString()).process.args).toEqual(['sh', '-c', counting]);
+    const changed = execFileSync('tar', ['-tf', '-'], { input: read('rootfs-diff.tar'), encoding: 'utf8' }).split('\n');
+    expect(changed).toContain('count');
+    expect(readdirSync(join(suite.dir, 'root/cri/checkpoints'))).toEqual([]);
+    await suite.removePod(podId);
+    await expectNoLeaks(suite.scope, before);
+  });
+
+  it('that a crash cuts short lets the container go on at the next start', async () => {
+    const { id, podId, pod } = await running();
+    const location = join(suite.dir, 'cut.tar');
+    const call = suite.cri.runtime.checkpointContainer({ containerId: id, location }, patient).catch(() => undefined);
+    await waitFor('the checkpoint to be under way', () => {
+      return readdirSync(join(suite.dir, 'root/cri/checkpoints')).includes(id);
+    });
+    await suite.berth.cri.restartAfterKill9();
+    await call;
+    await suite.cri.runtime.version({}, patient);
+    await goesOn(pod);
+    await waitFor('what was left to go', () => readdirSync(join(suite.dir, 'root/cri/checkpoints')).length === 0);
+    await suite.removePod(podId);
+  });
+});
