@@ -4,7 +4,7 @@ import { measureContainers } from './core/containers.ts';
 import { measureContent } from './core/content.ts';
 import { measureEvents } from './core/events.ts';
 import { Figures, figuresTable } from './core/figures.ts';
-import { startBerthdSide, startContainerdSide } from './core/side.ts';
+import { type BenchSide, startBerthdSide, startContainerdSide } from './core/side.ts';
 import { measureSnapshots } from './core/snapshots.ts';
 import { measureTasks } from './core/tasks.ts';
 import { BenchGround } from './ground.ts';
@@ -15,9 +15,12 @@ const measures = {
   content: measureContent,
   snapshots: measureSnapshots,
   events: measureEvents,
+  tasks: measureTasks,
 };
 
-export const coreParts = [...Object.keys(measures), 'tasks'];
+export const coreParts = Object.keys(measures);
+
+const rounds = 5;
 
 /** `npm run bench -- core`: berthd's API beside that of Debian's containerd, the same client on both. */
 export async function coreBench(parts = coreParts): Promise<string> {
@@ -31,19 +34,23 @@ export async function coreBench(parts = coreParts): Promise<string> {
   ];
   const figures = sides.map(() => new Figures());
   for (const [index, side] of sides.entries()) {
-    figures[index]?.set('started: private memory, MiB', privateMiB(side.pid));
-    figures[index]?.set('started: proportional memory, MiB', proportionalMiB(side.pid));
+    figures[index]?.add('started: private memory, MiB', privateMiB(side.pid));
+    figures[index]?.add('started: proportional memory, MiB', proportionalMiB(side.pid));
   }
   for (const [name, measure] of Object.entries(measures)) {
     if (!parts.includes(name)) continue;
-    for (const [index, side] of sides.entries()) {
-      console.error(`bench core: ${name} of ${side.name}, load ${loadavg()[0]?.toFixed(1)}`);
+    for (const side of sides) {
       // Nodes run a daemon for weeks: what its first calls cost, on either side, is no measure of the others.
       await measure(side, new Figures());
-      await measure(side, figures[index] as Figures);
+    }
+    for (let round = 0; round < rounds; round++) {
+      console.error(`bench core: ${name}, round ${round + 1} of ${rounds}, load ${loadavg()[0]?.toFixed(1)}`);
+      const turn: [BenchSide, Figures | undefined][] = sides.map((side, index) => [side, figures[index]]);
+      // The order changes, so that neither always runs in the other's wake.
+      if (round % 2 === 1) turn.reverse();
+      for (const [side, of] of turn) await measure(side, of as Figures);
     }
   }
-  if (parts.includes('tasks')) await measureTasks(sides, figures);
   return figuresTable(
     sides.map(({ name }) => name),
     figures,

@@ -68,8 +68,8 @@ async function measureInTurn(
       const before = side.cpu.usedMs();
       if (round === 0) {
         const { all, core } = await peakMemory(side.cpu, side.criDaemons, () => bring(side));
-        figures.set(`${label}: peak memory, MiB`, all);
-        figures.set(`${label}: without a CRI daemon`, core);
+        figures.add(`${label}: peak memory, MiB`, all);
+        figures.add(`${label}: without a CRI daemon`, core);
       } else {
         times.push(await timed(() => bring(side)));
         cpu.push(side.cpu.usedMs() - before);
@@ -78,8 +78,8 @@ async function measureInTurn(
     }
   }
   for (const { figures, times, cpu } of results) {
-    figures.set(`${label}: ms`, median(times));
-    figures.set(`${label}: ms of CPU`, median(cpu));
+    figures.add(`${label}: ms`, median(times));
+    figures.add(`${label}: ms of CPU`, median(cpu));
   }
 }
 
@@ -138,8 +138,8 @@ async function measureList(dir: string, sides: readonly ImageSide[], figures: re
     const before = side.cpu.usedMs();
     const times: number[] = [];
     for (let round = 0; round < 20; round++) times.push(await timed(list));
-    figures[index]?.set(`list ${LISTED} images: ms`, median(times));
-    figures[index]?.set(`list ${LISTED} images: ms of CPU`, (side.cpu.usedMs() - before) / times.length);
+    figures[index]?.add(`list ${LISTED} images: ms`, median(times));
+    figures[index]?.add(`list ${LISTED} images: ms of CPU`, (side.cpu.usedMs() - before) / times.length);
   }
 }
 

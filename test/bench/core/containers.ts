@@ -3,7 +3,12 @@ import { privateMiB, proportionalMiB } from '../memory.ts';
 import { type Figures, timed } from './figures.ts';
 import type { BenchSide } from './side.ts';
 
-const sizes = [10, 1000, 10_000] as const;
+/** How many containers there are, and how often they are listed. */
+const sizes = [
+  [10, 200],
+  [1000, 20],
+  [10_000, 5],
+] as const;
 const gets = 300;
 /** Creations at a time: as many as a busy node makes, so that the client isn't what is measured. */
 const lanes = 8;
@@ -28,7 +33,7 @@ export async function measureContainers(side: BenchSide, figures: Figures): Prom
     });
   let made = 0;
   const perCreate: number[] = [];
-  for (const size of sizes) {
+  for (const [size, lists] of sizes) {
     const cpu = side.cpu.usedMs();
     const count = size - made;
     const ms = await timed(async () => {
@@ -39,21 +44,23 @@ export async function measureContainers(side: BenchSide, figures: Figures): Prom
     });
     perCreate.push(ms / count);
     if (size > 10) {
-      figures.set(`containers: create up to ${size}, ms each`, ms / count);
-      figures.set(`containers: create up to ${size}, ms of CPU each`, (side.cpu.usedMs() - cpu) / count);
+      figures.add(`containers: create up to ${size}, ms each`, ms / count);
+      figures.add(`containers: create up to ${size}, ms of CPU each`, (side.cpu.usedMs() - cpu) / count);
     }
     await figures.calls(`containers: get, of ${size}`, side, gets, (index) =>
       containers.get({ id: `c${index % size}` }),
     );
-    await figures.calls(`containers: list ${size}`, side, 5, () => containers.list({}));
-    await figures.calls(`containers: listStream ${size}`, side, 5, () => Array.fromAsync(containers.listStream({})));
+    await figures.calls(`containers: list ${size}`, side, lists, () => containers.list({}));
+    await figures.calls(`containers: listStream ${size}`, side, lists, () =>
+      Array.fromAsync(containers.listStream({})),
+    );
   }
   const [, early = 0, late = 0] = perCreate;
-  figures.set('containers: growth of create, 1,000 to 10,000', late / early);
-  const list = (size: number): number => (figures.values.get(`containers: list ${size}, ms`) ?? 0) / size;
-  figures.set('containers: growth of list per item, 1,000 to 10,000', list(10_000) / list(1000));
-  figures.set('10,000 containers: private memory, MiB', privateMiB(side.pid));
-  figures.set('10,000 containers: proportional memory, MiB', proportionalMiB(side.pid));
+  figures.add('containers: growth of create, 1,000 to 10,000', late / early);
+  const list = (size: number): number => (figures.of(`containers: list ${size}, ms`).at(-1) ?? 0) / size;
+  figures.add('containers: growth of list per item, 1,000 to 10,000', list(10_000) / list(1000));
+  figures.add('10,000 containers: private memory, MiB', privateMiB(side.pid));
+  figures.add('10,000 containers: proportional memory, MiB', proportionalMiB(side.pid));
   await Promise.all(
     Array.from({ length: lanes }, async () => {
       while (made > 0) await containers.delete({ id: `c${--made}` });

@@ -22,8 +22,8 @@ export async function measureContent(side: BenchSide, figures: Figures): Promise
       const ms = await timed(async () => {
         for (let index = 0; index < count; index++) await work(index);
       });
-      figures.set(`content: ${what} ${size} MiB, ms of CPU per MiB`, (side.cpu.usedMs() - cpu) / (size * count));
-      figures.set(`content: ${what} ${size} MiB, MiB/s`, (size * count * 1000) / ms);
+      figures.add(`content: ${what} ${size} MiB, ms of CPU per MiB`, (side.cpu.usedMs() - cpu) / (size * count));
+      figures.add(`content: ${what} ${size} MiB, MiB/s`, (size * count * 1000) / ms);
     };
     await rate('write', (index) => write(side, datas[index] as Buffer, digests[index] as string));
     await rate('read', async (index) => {

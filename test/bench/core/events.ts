@@ -28,8 +28,8 @@ export async function measureEvents(side: BenchSide, figures: Figures): Promise<
       await Promise.all(Array.from({ length: lanes }, lane));
       while (subscribers.some(({ heard }) => heard < published)) await sleep(1);
     });
-    figures.set(`events: to ${audience}, ms each`, ms / published);
-    figures.set(`events: to ${audience}, ms of CPU each`, (side.cpu.usedMs() - cpu) / published);
+    figures.add(`events: to ${audience}, ms each`, ms / published);
+    figures.add(`events: to ${audience}, ms of CPU each`, (side.cpu.usedMs() - cpu) / published);
     for (const subscriber of subscribers) subscriber.close();
   }
 }

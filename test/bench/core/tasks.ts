@@ -4,34 +4,18 @@ import { median } from '../statistics.ts';
 import { type Figures, timed } from './figures.ts';
 import type { BenchSide } from './side.ts';
 
-const rounds = 15;
+const count = 6;
 
-/** Containers of busybox on a root filesystem that the client names, one after another, the sides in turn. */
-export async function measureTasks(sides: readonly BenchSide[], figures: readonly Figures[]): Promise<void> {
-  const times = sides.map(() => ({ create: [] as number[], start: [] as number[], end: [] as number[], cpu: 0 }));
-  for (let round = -2; round < rounds; round++) {
-    // The order turns, so that neither always runs in the other's wake. Negative rounds warm up.
-    const order = round % 2 === 0 ? [0, 1] : [1, 0];
-    for (const index of order) {
-      const side = sides[index] as BenchSide;
-      const of = times[index] as (typeof times)[number];
-      const cpu = side.cpu.usedMs();
-      const [create, start, end] = await runTask(side, `task-${round + 2}`);
-      if (round < 0) continue;
-      of.create.push(create);
-      of.start.push(start);
-      of.end.push(end);
-      of.cpu += side.cpu.usedMs() - cpu;
-    }
-  }
-  times.forEach(({ create, start, end, cpu }, index) => {
-    const of = figures[index] as Figures;
-    of.set('tasks: create, ms', median(create));
-    of.set('tasks: start, ms', median(start));
-    of.set('tasks: create and start, ms', median(create.map((ms, round) => ms + (start[round] ?? 0))));
-    of.set('tasks: kill and delete, ms', median(end));
-    of.set('tasks: create to delete, ms of CPU', cpu / rounds);
-  });
+/** Containers of busybox on a root filesystem that the client names, one after another. */
+export async function measureTasks(side: BenchSide, figures: Figures): Promise<void> {
+  const cpu = side.cpu.usedMs();
+  const times: [number, number, number][] = [];
+  for (let index = 0; index < count; index++) times.push(await runTask(side, `task-${index}`));
+  figures.add('tasks: create, ms', median(times.map(([create]) => create)));
+  figures.add('tasks: start, ms', median(times.map(([, start]) => start)));
+  figures.add('tasks: create and start, ms', median(times.map(([create, start]) => create + start)));
+  figures.add('tasks: kill and delete, ms', median(times.map(([, , end]) => end)));
+  figures.add('tasks: create to delete, ms of CPU', (side.cpu.usedMs() - cpu) / count);
 }
 
 async function runTask(side: BenchSide, id: string): Promise<[number, number, number]> {

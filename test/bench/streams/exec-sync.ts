@@ -27,9 +27,9 @@ export async function measureExecSync(sides: readonly StreamsSide[]): Promise<vo
     rates.push((atOnce * 1000) / (performance.now() - begin));
   });
   for (const { side, pod, times, cpu, rates } of targets) {
-    side.figures.set('ExecSync, ms', median(times));
-    side.figures.set('ExecSync, ms of CPU', median(cpu) / callsPerRound);
-    side.figures.set(`ExecSync, ${atOnce} at once, /s`, median(rates));
+    side.figures.add('ExecSync, ms', median(times));
+    side.figures.add('ExecSync, ms of CPU', median(cpu) / callsPerRound);
+    side.figures.add(`ExecSync, ${atOnce} at once, /s`, median(rates));
     await removePod(side.runtime, pod);
   }
 }

@@ -30,10 +30,10 @@ export async function measurePortForward(sides: readonly StreamsSide[]): Promise
     connectionCpu.push((side.runtime.cpu.runtimeMs() - before) / connections);
   });
   for (const { side, pod, rates, cpu, times, connectionCpu } of targets) {
-    side.figures.set('port forward, MB/s', median(rates));
-    side.figures.set('port forward, s of CPU per GB', median(cpu));
-    side.figures.set('port forward, one connection, ms', median(times));
-    side.figures.set('port forward, one connection, ms of CPU', median(connectionCpu));
+    side.figures.add('port forward, MB/s', median(rates));
+    side.figures.add('port forward, s of CPU per GB', median(cpu));
+    side.figures.add('port forward, one connection, ms', median(times));
+    side.figures.add('port forward, one connection, ms of CPU', median(connectionCpu));
     await removePod(side.runtime, pod);
   }
 }

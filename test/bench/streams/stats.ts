@@ -30,8 +30,8 @@ export async function measureStats(sides: readonly StreamsSide[]): Promise<void>
       times.push(performance.now() - begin);
       cpu.push(runtime.cpu.runtimeMs() - before);
     }
-    figures.set(`stats of ${containers} containers, ms`, median(times));
-    figures.set(`stats of ${containers} containers, ms of CPU`, median(cpu));
+    figures.add(`stats of ${containers} containers, ms`, median(times));
+    figures.add(`stats of ${containers} containers, ms of CPU`, median(cpu));
     await forEachAtOnce(containers, startedAtOnce, async (n) => {
       const pod = pods[n];
       if (pod !== undefined) await removePod(runtime, pod);
