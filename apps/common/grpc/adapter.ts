@@ -7,8 +7,9 @@ import { tracing } from '../tracing/tracing.ts';
 import { logCall } from './call-log.ts';
 import { type CallContext, type CallStatus, ServerCallContext } from './context.ts';
 import { type EndedCall, endedCalls } from './ended-calls.ts';
-import { gatherWrites } from './gathered-writes.ts';
+import type { FramedMessage } from './framed-message.ts';
 import { type HandlerTypes, type KindOf, type MethodName, type MethodsOf, methodName } from './method-types.ts';
+import { shortenWrites } from './stream-writes.ts';
 
 /**
  * What a service's author writes, one function per method, named as on the wire but with a small first letter:
@@ -18,7 +19,7 @@ import { type HandlerTypes, type KindOf, type MethodName, type MethodsOf, method
  * - both ways: `(requests, ctx) => AsyncIterable<Res>`
  *
  * `H` is the generated `XHandlers`. A method left out answers UNIMPLEMENTED. What is thrown becomes the status. Wherever
- * there is a `Res`, a Buffer is one that is encoded already.
+ * there is a `Res`, a Buffer is one that is encoded already; a stream may also have messages that are framed.
  */
 export type Implementation<H> = {
   readonly [K in keyof MethodsOf<H> as MethodName<K>]?: Handler<KindOf<H[K]>, HandlerTypes<H[K]>>;
@@ -28,9 +29,11 @@ type Handler<Kind, Types> = Types extends { req: infer Req; res: infer Res }
   ? Kind extends 'unary'
     ? (req: Req, ctx: CallContext) => Res | Buffer | Promise<Res | Buffer>
     : Kind extends 'serverStream'
-      ? (req: Req, ctx: CallContext) => AsyncIterable<Res | Buffer> | Iterable<Res | Buffer>
-      : (requests: AsyncIterable<Req>, ctx: CallContext) => AsyncIterable<Res | Buffer>
+      ? (req: Req, ctx: CallContext) => AsyncIterable<Res | Encoded> | Iterable<Res | Encoded>
+      : (requests: AsyncIterable<Req>, ctx: CallContext) => AsyncIterable<Res | Encoded>
   : never;
+
+type Encoded = Buffer | FramedMessage;
 
 /** A service that a {@link GrpcServer} can serve. */
 export interface Service {
@@ -114,7 +117,7 @@ async function respond(
   const ctx = new ServerCallContext(call, log);
   let failure: BerthError | undefined;
   try {
-    gatherWrites(call);
+    shortenWrites(call);
     const items = (handler as Untyped)(input, ctx) as AsyncIterable<unknown> | Iterable<unknown>;
     if (Symbol.iterator in items) await writeAll(items, call, ctx.signal);
     else await pump(items, call, ctx.signal);

@@ -86,6 +86,8 @@ export interface Native {
   memfd(name: string): number;
   setNonblock(fd: number, on: boolean): void;
   setCloexec(fd: number, on: boolean): void;
+  /** Reads at `position` what the kernel has in memory: bytes read, 0 at the end; null where it would wait for the disk. */
+  readCached(fd: number, into: Buffer, position: number): number | null;
   /** Bytes that a read would find now. */
   fionread(fd: number): number;
   /** Sets how many bytes a pipe holds; answers what the kernel made of it. */
@@ -268,6 +270,7 @@ export const {
   memfd,
   setNonblock,
   setCloexec,
+  readCached,
   fionread,
   setPipeSize,
   flock,

@@ -42,6 +42,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -539,6 +540,23 @@ static napi_value n_read_all(napi_env env, napi_callback_info info) {
     napi_create_buffer_copy(env, length, bytes, NULL, &buffer);
   free(bytes);
   return buffer;
+}
+
+/* EOPNOTSUPP where a file system can't tell what it has in memory. */
+static napi_value n_read_cached(napi_env env, napi_callback_info info) {
+  ARGS(3);
+  INT(fd, 0);
+  INT64(position, 2);
+  struct iovec into;
+  if (napi_get_buffer_info(env, argv[1], &into.iov_base, &into.iov_len) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a Buffer is required");
+    return NULL;
+  }
+  ssize_t length;
+  do length = preadv2(fd, &into, 1, position, RWF_NOWAIT);
+  while (length < 0 && errno == EINTR);
+  if (length < 0 && (errno == EAGAIN || errno == EOPNOTSUPP)) return null(env);
+  return length < 0 ? fail(env, "preadv2", NULL) : number(env, length);
 }
 
 static napi_value n_write_all(napi_env env, napi_callback_info info) {
@@ -1603,6 +1621,7 @@ static const struct {
     {"openat2", n_openat2},
     {"close", n_close},
     {"readAll", n_read_all},
+    {"readCached", n_read_cached},
     {"writeAll", n_write_all},
     {"fileMode", n_file_mode},
     {"names", n_names},

@@ -1,6 +1,7 @@
 import { closeSync, openSync, read as readCallback } from 'node:fs';
 import { promisify } from 'node:util';
 import { BerthError } from '#common/errors.ts';
+import { readCached } from '#common/native/index.ts';
 import { hasErrno } from '#common/node-error.ts';
 import type { ContentReader } from './store.ts';
 
@@ -46,7 +47,10 @@ class BlobReader implements ContentReader {
   async fill(buffer: Buffer, offset: number): Promise<void> {
     let filled = 0;
     while (filled < buffer.length) {
-      const { bytesRead } = await read(this.#fd, buffer, filled, buffer.length - filled, offset + filled);
+      const cached = readCached(this.#fd, buffer.subarray(filled), offset + filled);
+      // Only what isn't in memory waits for the disk, and that not on this thread.
+      const bytesRead =
+        cached ?? (await read(this.#fd, buffer, filled, buffer.length - filled, offset + filled)).bytesRead;
       if (bytesRead === 0) throw new BerthError('data_loss', `${this.path} is shorter than its ${this.size} bytes`);
       filled += bytesRead;
     }

@@ -8,6 +8,7 @@ import type { Info as WireInfo } from '#proto/containerd/services/content/v1/Inf
 import type { Status as WireStatus } from '#proto/containerd/services/content/v1/Status.ts';
 import { readContent } from './content-read.ts';
 import { writeContent } from './content-write.ts';
+import { PieceBuffers } from './piece-buffers.ts';
 import type { ContentInfo, ContentStore, IngestStatus } from './store.ts';
 
 /** Infos per message of a list, as containerd sends them. */
@@ -15,6 +16,7 @@ const infosPerMessage = 100;
 
 /** `containerd.services.content.v1.Content`. */
 export function contentService(content: ContentStore, log: Logger): Service {
+  const buffers = new PieceBuffers();
   return implement<ContentHandlers>(
     serviceDefinition('containerd.services.content.v1.Content'),
     {
@@ -35,8 +37,8 @@ export function contentService(content: ContentStore, log: Logger): Service {
         content.delete(namespace, digest);
         return {};
       },
-      read(request, { namespace }) {
-        return readContent(content, request, namespace);
+      read(request, context) {
+        return readContent(content, request, context, buffers);
       },
       async status({ ref }, { namespace }) {
         return { status: statusToWire(await content.status(namespace, ref)) };

@@ -9,6 +9,7 @@ import { BerthError } from '#common/errors.ts';
 import { type Implementation, implement } from '#common/grpc/adapter.ts';
 import { type Channel, type Client, connect } from '#common/grpc/client.ts';
 import type { CallContext } from '#common/grpc/context.ts';
+import { FramedMessage } from '#common/grpc/framed-message.ts';
 import { healthService } from '#common/grpc/health.ts';
 import { maxMessageBytes } from '#common/grpc/options.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
@@ -211,6 +212,24 @@ describe('a unary method', () => {
 });
 
 describe('a server stream', () => {
+  test('sends framed messages as they are, out of one buffer that is used again whenever one has left', async () => {
+    const content = await serve({
+      async *read() {
+        const buffer = Buffer.alloc(300_000);
+        for (let offset = 0; offset < 20; offset++) {
+          const length = encode(readResponse, { offset, data: Buffer.alloc(200_000, offset) }).copy(buffer, prefix);
+          const { promise, resolve } = Promise.withResolvers<void>();
+          yield new FramedMessage(buffer.subarray(0, prefix + length), resolve);
+          await promise;
+        }
+      },
+    });
+    const { prefixBytes: prefix } = FramedMessage;
+    const pieces = await Array.fromAsync(content.read({ digest: 'x' }));
+    expect(pieces.map(({ offset }) => Number(offset))).toEqual(Array.from({ length: 20 }, (_, index) => index));
+    for (const { offset, data } of pieces) expect(data.equals(Buffer.alloc(200_000, Number(offset)))).toBe(true);
+  });
+
   test('sends what its generator yields and then the error that it throws', async () => {
     const content = await serve({
       async *read({ size }) {

@@ -102,6 +102,18 @@ describe('files', () => {
     for (const fd of [reader, writer]) native.close(fd);
   });
 
+  it('what a file has in memory is read without waiting', () => {
+    const path = join(dir, 'cached');
+    writeFileSync(path, 'in memory');
+    const fd = native.open(path, constants.O_RDONLY, 0);
+    const into = Buffer.alloc(20);
+    expect(native.readCached(fd, into, 3)).toBe(6);
+    expect(into.toString('latin1', 0, 6)).toBe('memory');
+    expect(native.readCached(fd, into, 9)).toBe(0);
+    native.close(fd);
+    expect(() => native.readCached(fd, into, 0)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+  });
+
   it('splice moves bytes and tells end of file from nothing yet', () => {
     const [read, write] = native.pipe(constants.O_NONBLOCK);
     const path = join(dir, 'spliced');

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BerthError } from '#common/errors.ts';
 import { decode, encode } from '#common/wire/codec.ts';
 import { readContent } from '../../../apps/core/content/content-read.ts';
+import { PieceBuffers } from '../../../apps/core/content/piece-buffers.ts';
 import { type TestStores, testStores } from '../../support/core-stores.ts';
 import { removeScratch, scratchDir } from '../../support/scratch.ts';
 
@@ -22,9 +24,11 @@ afterEach(async () => {
   removeScratch(dir);
 });
 
-function read(offset: number, size: number) {
+function read(offset: number, size: number, { signal } = new AbortController()) {
   const request = encode('containerd.services.content.v1.ReadContentRequest', { digest, offset, size });
-  return readContent(stores.content, decode('containerd.services.content.v1.ReadContentRequest', request), 'n');
+  const context = { namespace: 'n', signal };
+  const decoded = decode('containerd.services.content.v1.ReadContentRequest', request);
+  return readContent(stores.content, decoded, context, new PieceBuffers());
 }
 
 describe('Content.Read', () => {
@@ -38,12 +42,27 @@ describe('Content.Read', () => {
     const datas: Buffer[] = [];
     let at = offset;
     for await (const piece of read(offset, size)) {
-      const message = decode('containerd.services.content.v1.ReadContentResponse', piece);
+      const message = decode('containerd.services.content.v1.ReadContentResponse', Buffer.from(piece.message));
+      piece.sent();
       expect(message.offset).toBe(String(at));
       at += message.data.length;
       datas.push(message.data);
     }
     expect(Buffer.concat(datas).equals(expected)).toBe(true);
+  });
+
+  it('has two messages on their way at most, and ends with its call', async () => {
+    const call = new AbortController();
+    const pieces = read(0, 0, call);
+    const first = await pieces.next();
+    await pieces.next();
+    const third = pieces.next();
+    first.value?.sent();
+    await expect(third).resolves.toMatchObject({ done: false });
+    const fourth = pieces.next();
+    call.abort(new BerthError('canceled', 'the client went away'));
+    await expect(fourth).rejects.toMatchObject({ code: 'canceled' });
+    await expect(pieces.next()).resolves.toMatchObject({ done: true });
   });
 
   it('refuses to begin past the end', async () => {
