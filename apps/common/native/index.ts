@@ -193,10 +193,10 @@ export interface Native {
    */
   epollWait(epoll: number, timeoutMs: number, out: Int32Array): number;
   /**
-   * An epoll whose events are called back on the event loop, waited for by a thread that lives as long as the
-   * process. Add descriptors with EPOLL.ONESHOT and arm them again with epollMod, else the callbacks pile up.
+   * An epoll that a thread waits for as long as the process lives: it sends the calling thread `signal` when something
+   * becomes ready, and not again for what is ready already: epollWait takes all that is. EBUSY the second time.
    */
-  epollWatch(ready: (fd: number, events: number) => void): number;
+  epollWatch(signal: number): number;
   /** Bytes read from a socket; 0 at its end; -1 when there is nothing yet. Never waits. */
   recv(socket: number, into: Buffer): number;
   /** Bytes that a socket took; -1 when it takes none now. Never waits, never raises SIGPIPE. */

@@ -1473,53 +1473,81 @@ static napi_value n_epoll_wait(napi_env env, napi_callback_info info) {
   return result(env, count, "epoll_wait", NULL);
 }
 
-#define WATCH_BATCH 16
+/* Without the C library, whose errno is the calling thread's own: this one has none. Answers -errno. */
+static long bare_call(long number, long a, long b, long c, long d, long e) {
+#if defined(__x86_64__)
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                   : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+  return x0;
+#else
+#error "no system calls known for this architecture"
+#endif
+}
 
 struct watch {
-  int epoll;
-  napi_threadsafe_function ready;
+  long outer;
+  long signal_number;
+  long process;
+  long thread;
 };
 
-/* Lives as long as the process. The table of waiting descriptors is the kernel's, so nothing is shared with it. */
-static void *watch_thread(void *argument) {
-  struct watch *watch = argument;
-  struct epoll_event events[WATCH_BATCH];
+/* Lives as long as the process. A call that fails for a moment (stopped, continued) is made again. */
+static int watch_loop(void *argument) {
+  const struct watch *watch = argument;
+  struct epoll_event event;
   for (;;) {
-    int count = epoll_wait(watch->epoll, events, WATCH_BATCH, -1);
-    for (int i = 0; i < count; i++) {
-      uint64_t packed = (uint64_t)(uint32_t)events[i].data.fd << 32 | events[i].events;
-      napi_call_threadsafe_function(watch->ready, (void *)(uintptr_t)packed, napi_tsfn_nonblocking);
-    }
+    /* Without a mask: not every architecture has epoll_wait. */
+    long count = bare_call(SYS_epoll_pwait, watch->outer, (long)&event, 1, -1, 0);
+    if (count == 1) bare_call(SYS_tgkill, watch->process, watch->thread, watch->signal_number, 0, 0);
   }
-  return NULL;
+  return 0;
 }
 
-static void watch_ready(napi_env env, napi_value callback, void *context, void *data) {
-  (void)context;
-  if (env == NULL) return;
-  uint64_t packed = (uint64_t)(uintptr_t)data;
-  napi_value arguments[] = {number(env, (int64_t)(packed >> 32)), number(env, (int64_t)(packed & 0xffffffff))};
-  napi_call_function(env, undefined(env), callback, 2, arguments, NULL);
-}
-
+/*
+ * A thread of the C library's would take 32 KiB for its stack, with room there for what every thread keeps of each
+ * library, and as much again in the allocator when it calls back. This one has a stack of 1 KiB, calls nothing, and
+ * sends a signal. It waits for the epoll by another one, edge-triggered, so that it is woken once for what is ready and
+ * not again until the next descriptor is.
+ */
 static napi_value n_epoll_watch(napi_env env, napi_callback_info info) {
+  static struct watch watch = {.outer = -1};
+  static char stack[1024] __attribute__((aligned(16)));
   ARGS(1);
-  struct watch *watch = malloc(sizeof *watch);
-  if (watch == NULL) return fail_with(env, ENOMEM, "malloc", NULL);
-  watch->epoll = epoll_create1(EPOLL_CLOEXEC);
-  if (watch->epoll < 0) {
-    free(watch);
-    return fail(env, "epoll_create1", NULL);
+  INT(signal_number, 0);
+  if (watch.outer >= 0) return fail_with(env, EBUSY, "clone", NULL);
+  int inner = epoll_create1(EPOLL_CLOEXEC), outer = epoll_create1(EPOLL_CLOEXEC);
+  struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+  sigset_t all, before;
+  sigfillset(&all);
+  if (inner >= 0 && outer >= 0 && epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event) == 0) {
+    watch = (struct watch){outer, signal_number, getpid(), gettid()};
+    int shared = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int thread = clone(watch_loop, stack + sizeof stack, shared, &watch);
+    int err = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (thread > 0) return number(env, inner);
+    watch.outer = -1;
+    errno = err;
   }
-  napi_value name;
-  napi_create_string_utf8(env, "epollWatch", NAPI_AUTO_LENGTH, &name);
-  napi_create_threadsafe_function(env, argv[0], NULL, name, 0, 1, NULL, NULL, NULL, watch_ready, &watch->ready);
-  int err = start_thread(watch_thread, watch);
-  if (err == 0) return number(env, watch->epoll);
-  napi_release_threadsafe_function(watch->ready, napi_tsfn_abort);
-  close(watch->epoll);
-  free(watch);
-  return fail_with(env, err, "pthread_create", NULL);
+  napi_value failure = fail(env, "epoll_create1", NULL);
+  if (inner >= 0) close(inner);
+  if (outer >= 0) close(outer);
+  return failure;
 }
 
 static napi_value n_recv(napi_env env, napi_callback_info info) {

@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { close, EPOLL, epollAdd, epollCreate, epollDel, epollMod, epollWait, epollWatch } from './index.ts';
 
 /** What is looked after by hand; disposed of, nothing is left of what it looked after. */
@@ -8,22 +9,25 @@ export interface Turning extends Disposable {
   readonly isEmpty: boolean;
 }
 
+/** Does no harm to a process that doesn't listen yet: it is ignored by default. */
+const wakingSignal = 'SIGURG';
+
+/** The longest that there is, in milliseconds. */
+const longestInterval = 2 ** 31 - 1;
+
 /** Calls back when a descriptor is ready, once for each time it is armed. */
 export class Poller {
   readonly #callbacks = new Map<number, () => void>();
+  readonly #ready = new Int32Array(16);
   #epoll: number | undefined;
 
   /** Without a thread, for a process that will fork. Before anything is added. */
   byHand(): Turning {
     const epoll = epollCreate();
-    const found = new Int32Array(16);
     const callbacks = this.#callbacks;
     this.#epoll = epoll;
     return {
-      turn: () => {
-        const count = epollWait(epoll, 0, found);
-        for (let n = 0; n < count; n++) callbacks.get(found[2 * n] as number)?.();
-      },
+      turn: () => this.#turn(epoll),
       get isEmpty() {
         return callbacks.size === 0;
       },
@@ -36,7 +40,7 @@ export class Poller {
   }
 
   add(fd: number, events: number, ready: () => void): void {
-    this.#epoll ??= epollWatch((readyFd) => this.#callbacks.get(readyFd)?.());
+    this.#epoll ??= this.#watch();
     this.#callbacks.set(fd, ready);
     epollAdd(this.#epoll, fd, events | EPOLL.ONESHOT);
   }
@@ -49,6 +53,23 @@ export class Poller {
   remove(fd: number): void {
     this.#callbacks.delete(fd);
     if (this.#epoll !== undefined) epollDel(this.#epoll, fd);
+  }
+
+  /** From then on the event loop has something to wait for. */
+  #watch(): number {
+    const epoll = epollWatch(constants.signals[wakingSignal]);
+    process.on(wakingSignal, () => this.#turn(epoll));
+    setInterval(() => undefined, longestInterval);
+    return epoll;
+  }
+
+  #turn(epoll: number): void {
+    const ready = this.#ready;
+    let count: number;
+    do {
+      count = epollWait(epoll, 0, ready);
+      for (let n = 0; n < count; n++) this.#callbacks.get(ready[2 * n] as number)?.();
+    } while (2 * count === ready.length);
   }
 }
 

@@ -15,9 +15,9 @@ import {
   writeSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants as osConstants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import * as native from '#common/native/index.ts';
 
 const { EPOLL, LOCK, MNT, MS, RESOLVE, W } = native;
@@ -297,6 +297,33 @@ describe('sockets and waiting', () => {
     native.epollDel(epoll, event);
     expect(native.epollWait(epoll, 0, out)).toBe(0);
     for (const fd of [epoll, event]) native.close(fd);
+  });
+
+  it('an epoll that a thread watches is told of by a signal each time that something becomes ready', async () => {
+    let told = 0;
+    const count = (): void => void told++;
+    process.on('SIGURG', count);
+    const waiting = setInterval(() => undefined, 1000);
+    try {
+      const epoll = native.epollWatch(osConstants.signals.SIGURG);
+      const events = [native.eventfd(), native.eventfd()] as const;
+      const out = new Int32Array(16);
+      for (const event of events) native.epollAdd(epoll, event, EPOLL.IN | EPOLL.ONESHOT);
+      const toldOf = async (act: () => void): Promise<void> => {
+        const before = told;
+        act();
+        await vi.waitFor(() => expect(told).toBeGreaterThan(before), 10_000);
+      };
+      for (const event of events) await toldOf(() => native.eventfdSignal(event));
+      expect(native.epollWait(epoll, 0, out)).toBe(2);
+      expect(native.epollWait(epoll, 0, out)).toBe(0);
+      await toldOf(() => native.epollMod(epoll, events[1], EPOLL.IN | EPOLL.ONESHOT));
+      expect(() => native.epollWatch(osConstants.signals.SIGURG)).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+      for (const fd of [epoll, ...events]) native.close(fd);
+    } finally {
+      clearInterval(waiting);
+      process.off('SIGURG', count);
+    }
   });
 
   it('a notification that nobody takes is an error', async () => {
