@@ -5,6 +5,7 @@ import { parseServeRequest, type ServeRequest } from '#common/shim-serve.ts';
 import { TtrpcClient } from '#common/ttrpc/client.ts';
 import { TtrpcServer } from '#common/ttrpc/server.ts';
 import { taskMethods } from '#common/ttrpc/task-methods.ts';
+import { packJson, typeUrls } from '#common/typeurl.ts';
 import { encode } from '#common/wire/codec.ts';
 import { Bundle } from './bundle.ts';
 import { parseCommandLine } from './command-line.ts';
@@ -13,6 +14,7 @@ import { compose } from './serve.ts';
 import { openNull } from './stdio.ts';
 
 const id = 'rehearsal';
+const execId = 'probe';
 /** Relative, because a socket's path may have 107 bytes and the folder's is an operator's. */
 const socket = './shim.sock';
 const eventSocket = './events.sock';
@@ -67,10 +69,12 @@ async function serveAndCall(folder: string): Promise<void> {
     await using client = await TtrpcClient.connect(socket);
     const call = (method: keyof typeof taskMethods, fields: object): Promise<Uint8Array> =>
       client.call('containerd.task.v3.Task', method, encode(taskMethods[method][0], fields));
-    const pid = spawn(['cat'], [], null, [readEnd, devNull, devNull], false);
+    const play = (pidFile: string): void => {
+      writeText(pidFile, String(spawn(['cat'], [], null, [readEnd, devNull, devNull], false)));
+    };
     mkfifo(stdout, 0o600);
     makeFolders(bundle.rootfs, 0o700);
-    writeText(bundle.initPid, String(pid));
+    play(bundle.initPid);
     writeText(`${folder}/config.json`, '{}');
     const options = Buffer.from(encode('containerd.runc.v1.Options', { binaryName: 'true', root: folder }));
     const type = 'containerd.runc.v1.Options';
@@ -78,6 +82,13 @@ async function serveAndCall(folder: string): Promise<void> {
     const exit = call('Wait', { id });
     await call('Start', { id });
     await call('State', { id });
+    await call('Exec', { id, execId, stdout, spec: packJson(typeUrls.process, {}) });
+    play(bundle.execPid(execId));
+    const execExit = call('Wait', { id, execId });
+    await call('Start', { id, execId });
+    await call('Kill', { id, execId, signal: 9 });
+    await execExit;
+    await call('Delete', { id, execId });
     await call('Kill', { id, signal: 9 });
     await exit;
     await call('Delete', { id });
