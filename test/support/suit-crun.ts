@@ -9,7 +9,7 @@ import { mount, umount } from '#common/native/index.ts';
  *
  * crun looks for a controller at its usual place and doesn't ask whether that is a mount: in a folder that a former
  * mount left behind it makes plain files, which nothing removes. So where that folder is there, it is what's mounted
- * on.
+ * on, unless it is mounted already: the kernel refuses the same once more at the same place.
  */
 export function suitCrun(dir: string): () => void {
   const unified = '/sys/fs/cgroup/unified/cgroup.controllers';
@@ -19,8 +19,12 @@ export function suitCrun(dir: string): () => void {
   if (left === '' && !known) return () => undefined;
   const controllers = left === '' ? 'hugetlb' : left.replaceAll(' ', ',');
   const usual = `/sys/fs/cgroup/${controllers}`;
-  const path = existsSync(usual) ? usual : join(dir, 'hierarchy');
+  const path = existsSync(usual) && !isMounted(usual) ? usual : join(dir, 'hierarchy');
   mkdirSync(path, { recursive: true });
   mount('cgroup', path, 'cgroup', 0, controllers);
   return () => umount(path, 0);
+}
+
+function isMounted(path: string): boolean {
+  return readFileSync('/proc/self/mounts', 'utf8').includes(` ${path} `);
 }
