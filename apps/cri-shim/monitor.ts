@@ -3,6 +3,7 @@ import { messageOf } from '#common/errors.ts';
 import { timestampToNs } from '#common/timestamp.ts';
 import { decode } from '#common/wire/codec.ts';
 import type { Envelope__Output } from '#proto/containerd/types/Envelope.ts';
+import { restartPatienceMs } from './core-client/restart-patience.ts';
 import { reconcile } from './reconcile.ts';
 import type { Runtime } from './runtime.ts';
 import { containerExited, sandboxExited } from './task-exit.ts';
@@ -65,7 +66,7 @@ export class Monitor {
       await sleep(reconnectMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return (async function* () {})();
       try {
-        await this.#rt.core.waitReady(10_000);
+        await this.#rt.core.waitReady(restartPatienceMs);
         const events = this.#subscribe();
         await reconcile(this.#rt);
         return events;

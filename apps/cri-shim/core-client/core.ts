@@ -18,6 +18,7 @@ import type { VersionDefinition, VersionHandlers } from '#proto/containerd/servi
 import type { Envelope__Output } from '#proto/containerd/types/Envelope.ts';
 import type { Process__Output } from '#proto/containerd/v1/types/Process.ts';
 import { labelled } from '../selinux/labelled.ts';
+import { restartPatienceMs } from './restart-patience.ts';
 import type {
   CoreRecord,
   CoreTask,
@@ -33,8 +34,6 @@ import { unsynced } from './unsynced.ts';
 /** The containerd namespace of everything that Kubernetes runs. */
 export const coreNamespace = 'k8s.io';
 
-/** How long a call waits for a berthd that is being restarted. */
-const restartPatienceMs = 10_000;
 /** Before a call is repeated: what is unavailable may be a single shim, while berthd itself answers at once. */
 const repeatPauseMs = 50;
 /** Questions about single tasks that are under way at the same time. */

@@ -7,6 +7,7 @@ import type { EventsDefinition, EventsHandlers } from '#proto/containerd/service
 import type { Image__Output } from '#proto/containerd/services/images/v1/Image.ts';
 import type { ImagesDefinition, ImagesHandlers } from '#proto/containerd/services/images/v1/Images.ts';
 import type { Envelope__Output } from '#proto/containerd/types/Envelope.ts';
+import { restartPatienceMs } from '../core-client/restart-patience.ts';
 
 /** One name in berthd's image store, and what it stands for. */
 export interface ImageRecord {
@@ -18,9 +19,6 @@ export interface ImageRecord {
 
 /** Manifests and configurations are small; whatever claims to be larger isn't one. */
 const MAX_DOCUMENT = 8 * 1024 * 1024;
-
-/** How long a call waits for a berthd that is being restarted. */
-const PATIENCE_MS = 10_000;
 
 /** berthd's images and their documents. */
 export class CoreImages {
@@ -40,7 +38,7 @@ export class CoreImages {
 
   /** Waits a little for a berthd that is being restarted. @throws unavailable when it stays away */
   async waitReady(): Promise<void> {
-    await this.#channel.waitReady(PATIENCE_MS);
+    await this.#channel.waitReady(restartPatienceMs);
   }
 
   async list(): Promise<ImageRecord[]> {

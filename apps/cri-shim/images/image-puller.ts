@@ -8,6 +8,7 @@ import type { StreamingDefinition, StreamingHandlers } from '#proto/containerd/s
 import type { TransferDefinition, TransferHandlers } from '#proto/containerd/services/transfer/v1/Transfer.ts';
 import type { Any, Any__Output } from '#proto/google/protobuf/Any.ts';
 import type { WireTypes } from '#proto/wire.ts';
+import { restartPatienceMs } from '../core-client/restart-patience.ts';
 import type { PullCredentials } from './image-service.ts';
 import { authAnswer } from './registry-auth.ts';
 
@@ -25,9 +26,6 @@ export interface PullerOptions {
   /** Folder of the registries' `hosts.toml` files, as berthd sees it. */
   readonly hostsDirectory: string;
 }
-
-/** How long a pull waits for a berthd that is being restarted. */
-const PATIENCE_MS = 10_000;
 
 /** Has berthd pull and unpack images: no layer passes through here. */
 export class ImagePuller {
@@ -47,7 +45,7 @@ export class ImagePuller {
     const over = new AbortController();
     const call = { signal: AbortSignal.any([over.signal, task.signal]) };
     try {
-      await this.#options.channel.waitReady(PATIENCE_MS);
+      await this.#options.channel.waitReady(restartPatienceMs);
       const authStream = task.credentials === undefined ? '' : await this.#offerCredentials(task, call);
       await this.#transfer.transfer(
         {
