@@ -23,6 +23,8 @@ export class Daemon implements AsyncDisposable {
   readonly #options: DaemonOptions;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
+  /** What ended the last process. */
+  #signal: NodeJS.Signals | null = null;
 
   private constructor(options: DaemonOptions) {
     this.#options = options;
@@ -42,7 +44,22 @@ export class Daemon implements AsyncDisposable {
     return pid;
   }
 
+  /**
+   * Under QEMU's emulation V8 now and then aborts while it compiles what strips types (Runtime_WasmTriggerTierUp), as long
+   * as Node's compile cache is cold; a script that does nothing else does so, too. There, and only for that, a start is
+   * repeated.
+   */
   async start(): Promise<void> {
+    for (let aborts = 0; ; aborts += 1) {
+      try {
+        return await this.#start();
+      } catch (error) {
+        if (process.env.BERTH_EMULATED === undefined || this.#signal !== 'SIGTRAP' || aborts === 5) throw error;
+      }
+    }
+  }
+
+  async #start(): Promise<void> {
     const [program, ...args] = this.#options.command as [string, ...string[]];
     mkdirSync(dirname(this.#options.logPath), { recursive: true });
     const log = openSync(this.#options.logPath, 'a');
@@ -54,13 +71,14 @@ export class Daemon implements AsyncDisposable {
     this.#child = child;
     let gone = false;
     this.#exited = new Promise((resolve) => {
-      const onGone = (): void => {
+      const onGone = (signal: NodeJS.Signals | null): void => {
         gone = true;
         this.#child = undefined;
+        this.#signal = signal;
         resolve();
       };
-      child.once('exit', onGone);
-      child.once('error', onGone);
+      child.once('exit', (_, signal) => onGone(signal));
+      child.once('error', () => onGone(null));
     });
     try {
       await waitFor(
