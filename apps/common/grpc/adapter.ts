@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import type * as grpc from '@grpc/grpc-js';
 import { BerthError } from '../errors.ts';
 import { statusOfCode } from '../grpc-status.ts';
@@ -8,8 +7,9 @@ import { logCall } from './call-log.ts';
 import { type CallContext, type CallStatus, ServerCallContext } from './context.ts';
 import { type EndedCall, endedCalls } from './ended-calls.ts';
 import type { FramedMessage } from './framed-message.ts';
+import { MessageWriter } from './message-writer.ts';
 import { type HandlerTypes, type KindOf, type MethodName, type MethodsOf, methodName } from './method-types.ts';
-import { shortenWrites } from './stream-writes.ts';
+import { senderOf } from './sender.ts';
 
 /**
  * What a service's author writes, one function per method, named as on the wire but with a small first letter:
@@ -98,6 +98,8 @@ function bidi(handler: AnyHandler, log: Logger): grpc.handleBidiStreamingCall<un
   return (call) => respond('bidi_stream', call, undefined, call.iterator({ destroyOnReturn: false }), handler, log);
 }
 
+const ok: CallStatus = { code: 0, details: 'OK' };
+
 function headerOf(metadata: grpc.Metadata, name: string): string | undefined {
   const [value] = metadata.get(name);
   return typeof value === 'string' ? value : undefined;
@@ -115,18 +117,17 @@ async function respond(
 ): Promise<void> {
   const startedAt = performance.now();
   const ctx = new ServerCallContext(call, log);
+  const writer = new MessageWriter(senderOf(call));
   let failure: BerthError | undefined;
   try {
-    shortenWrites(call);
     const items = (handler as Untyped)(input, ctx) as AsyncIterable<unknown> | Iterable<unknown>;
-    if (Symbol.iterator in items) await writeAll(items, call, ctx.signal);
-    else await pump(items, call, ctx.signal);
+    if (Symbol.iterator in items) await writeAll(items, writer, ctx.signal);
+    else await pump(items, writer, ctx.signal);
   } catch (error) {
     // Whatever the handler made of it, a cancelled call ends as cancelled.
     failure = BerthError.from(ctx.cancelled ? ctx.signal.reason : error);
   }
-  if (failure === undefined) call.end();
-  else if (!ctx.cancelled) call.emit('error', statusOf(failure));
+  if (!ctx.cancelled) writer.end(failure === undefined ? ok : statusOf(failure));
   ended(type, ctx, startedAt, failure);
   logCall(ctx, startedAt, logged, undefined, failure);
 }
@@ -142,22 +143,22 @@ function ended(
 }
 
 /** As {@link pump}, for items that are at hand: others have their turn whenever the client has enough to read. */
-async function writeAll(items: Iterable<unknown>, call: WritableCall, signal: AbortSignal): Promise<void> {
+async function writeAll(items: Iterable<unknown>, writer: MessageWriter, signal: AbortSignal): Promise<void> {
   for (const item of items) {
     signal.throwIfAborted();
-    if (!call.write(item)) await once(call, 'drain', { signal });
+    if (!writer.write(item)) await writer.room(signal);
   }
 }
 
 /** Writes each item, waiting while the client doesn't read; gives up, and tells the source, when the call is over. */
-async function pump(items: AsyncIterable<unknown>, call: WritableCall, signal: AbortSignal): Promise<void> {
+async function pump(items: AsyncIterable<unknown>, writer: MessageWriter, signal: AbortSignal): Promise<void> {
   const iterator = items[Symbol.asyncIterator]();
   const aborted = onAbort(signal);
   try {
     for (;;) {
       const next = await aborted.orElse(iterator.next());
       if (next.done) return;
-      if (!call.write(next.value)) await once(call, 'drain', { signal });
+      if (!writer.write(next.value)) await writer.room(signal);
     }
   } catch (error) {
     // Not awaited: a generator that waits for its next item ends only when it sees the signal itself.
