@@ -4,6 +4,7 @@ import type { CallContext } from '#common/grpc/context.ts';
 import { timestampFromInstant } from '#common/timestamp.ts';
 import type { WriteContentRequest__Output } from '#proto/containerd/services/content/v1/WriteContentRequest.ts';
 import type { WriteContentResponse } from '#proto/containerd/services/content/v1/WriteContentResponse.ts';
+import type { ShortLivedBuffers } from '../diff/short-lived-buffers.ts';
 import type { ContentStore, ContentWriter } from './store.ts';
 
 /**
@@ -15,6 +16,7 @@ export async function* writeContent(
   content: ContentStore,
   requests: AsyncIterable<WriteContentRequest__Output>,
   { namespace, lease }: CallContext,
+  buffers: ShortLivedBuffers,
 ): AsyncGenerator<WriteContentResponse> {
   const iterator = requests[Symbol.asyncIterator]();
   const first = await iterator.next();
@@ -39,6 +41,8 @@ export async function* writeContent(
       continue;
     }
     await append(writer, request);
+    // As many again as the pieces that the message came in.
+    buffers.used(2 * request.data.length);
     const digest = writer.digest();
     if (action === 'COMMIT') {
       await writer.commit({ size: total, expected, labels: request.labels, lease });

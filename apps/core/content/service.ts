@@ -6,6 +6,7 @@ import { timestampFromInstant } from '#common/timestamp.ts';
 import type { ContentHandlers } from '#proto/containerd/services/content/v1/Content.ts';
 import type { Info as WireInfo } from '#proto/containerd/services/content/v1/Info.ts';
 import type { Status as WireStatus } from '#proto/containerd/services/content/v1/Status.ts';
+import { ShortLivedBuffers } from '../diff/short-lived-buffers.ts';
 import { readContent } from './content-read.ts';
 import { writeContent } from './content-write.ts';
 import { PieceBuffers } from './piece-buffers.ts';
@@ -16,7 +17,8 @@ const infosPerMessage = 100;
 
 /** `containerd.services.content.v1.Content`. */
 export function contentService(content: ContentStore, log: Logger): Service {
-  const buffers = new PieceBuffers();
+  const pieces = new PieceBuffers();
+  const written = new ShortLivedBuffers();
   return implement<ContentHandlers>(
     serviceDefinition('containerd.services.content.v1.Content'),
     {
@@ -38,7 +40,7 @@ export function contentService(content: ContentStore, log: Logger): Service {
         return {};
       },
       read(request, context) {
-        return readContent(content, request, context, buffers);
+        return readContent(content, request, context, pieces);
       },
       async status({ ref }, { namespace }) {
         return { status: statusToWire(await content.status(namespace, ref)) };
@@ -48,7 +50,7 @@ export function contentService(content: ContentStore, log: Logger): Service {
         return { statuses: statuses.map(statusToWire) };
       },
       write(requests, context) {
-        return writeContent(content, requests, context);
+        return writeContent(content, requests, context, written);
       },
       async abort({ ref }, { namespace }) {
         await content.abort(namespace, ref);
