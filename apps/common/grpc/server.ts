@@ -1,3 +1,4 @@
+import type { Http2Server, ServerHttp2Session } from 'node:http2';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { BerthError } from '../errors.ts';
 import type { Service } from './adapter.ts';
@@ -15,7 +16,7 @@ export class GrpcServer {
   #socket: AsyncDisposable | undefined;
 
   constructor() {
-    allowManyResets(this.#server);
+    amendOptions(this.#server);
   }
 
   add(service: Service): this {
@@ -46,24 +47,46 @@ export class GrpcServer {
     clearTimeout(timer);
   }
 
-  #bind(path: string): Promise<void> {
-    return new Promise((resolve, reject) => {
+  async #bind(path: string): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
       this.#server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) =>
         error === null ? resolve() : reject(error),
       );
     });
+    widenConnections(this.#server);
   }
 }
 
 /**
+ * Bytes that a client may send before it hears that they were read, per call and per connection. With HTTP/2's own 64 KiB
+ * a message of Content.Write would wait for that dozens of times.
+ */
+const callWindow = 1 << 20;
+const connectionWindow = 4 << 20;
+
+/**
+ * What grpc-js has no options for, set in those that it hands to node:http2.
+ *
  * Node ends a connection on which streams are reset more often than 33 times a second, after the first 1000: a guard
  * against strangers on the internet. containerd's client reads a blob by thousands of short calls, and cancels each once
- * it has its bytes. grpc-js has no option for that guard, so the options it hands to node:http2 are amended.
+ * it has its bytes.
  */
-function allowManyResets(server: Server): void {
+function amendOptions(server: Server): void {
   const options: unknown = Reflect.get(server, 'commonServerOptions');
   if (typeof options !== 'object' || options === null) {
     throw new BerthError('internal', 'this version of grpc-js keeps its options for node:http2 elsewhere');
   }
-  Object.assign(options, { streamResetBurst: 1_000_000, streamResetRate: 1_000_000 });
+  const settings = { initialWindowSize: callWindow };
+  Object.assign(options, { streamResetBurst: 1_000_000, streamResetRate: 1_000_000, settings });
+}
+
+/** As {@link amendOptions}, for what is no option of node:http2's but set on each connection. */
+function widenConnections(server: Server): void {
+  const servers: unknown = Reflect.get(server, 'http2Servers');
+  if (!(servers instanceof Map)) {
+    throw new BerthError('internal', 'this version of grpc-js keeps its servers of node:http2 elsewhere');
+  }
+  for (const each of servers.keys()) {
+    (each as Http2Server).on('session', (session: ServerHttp2Session) => session.setLocalWindowSize(connectionWindow));
+  }
 }

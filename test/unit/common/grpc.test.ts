@@ -211,6 +211,14 @@ describe('a unary method', () => {
   });
 });
 
+test('a client may send a whole piece of content before it hears that the server has read it', async () => {
+  await serve({});
+  const session = http2.connect('http://localhost', { createConnection: () => createConnection(socket) });
+  await expect.poll(() => session.state.remoteWindowSize).toBeGreaterThan(1 << 20);
+  expect(session.remoteSettings.initialWindowSize).toBe(1 << 20);
+  session.close();
+});
+
 describe('a server stream', () => {
   test('sends framed messages as they are, out of one buffer that is used again whenever one has left', async () => {
     const content = await serve({
