@@ -82,6 +82,8 @@ export class MessageWriter {
   }
 
   #flush(): void {
+    // grpc-js ends a call by itself whose deadline has passed.
+    if (this.#sender.stream.writableEnded) return;
     if (!this.#isSending && this.#waiting.length > 0) this.#send(this.#batch());
     if (this.#status === undefined || this.#waiting.length > 0) return;
     this.#sender.sendStatus({ ...this.#status, metadata: null });

@@ -1,8 +1,11 @@
+import { Writable } from 'node:stream';
 import { BerthError } from '../errors.ts';
 import type { CallStatus } from './context.ts';
 
 /** The call below a stream of grpc-js, which has no option for what is done with it here. */
 export interface Sender {
+  /** Of node:http2; ended by a status. */
+  readonly stream: Writable;
   /** Never calls `done` when the call is over, or ends it because the message can't be sent. */
   sendMessage(message: unknown, done: () => void): void;
   /** The message behind its prefix. */
@@ -20,6 +23,7 @@ export function senderOf(call: object): Sender {
 
 function isSender(value: unknown): value is Sender {
   if (typeof value !== 'object' || value === null) return false;
-  const { sendMessage, serializeMessage, sendStatus } = value as Partial<Sender>;
+  const { stream, sendMessage, serializeMessage, sendStatus } = value as Partial<Sender>;
+  if (!(stream instanceof Writable)) return false;
   return [sendMessage, serializeMessage, sendStatus].every((member) => typeof member === 'function');
 }

@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { link, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import http2 from 'node:http2';
 import { createConnection, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Client as GrpcClient, Metadata, type MethodDefinition } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BerthError } from '#common/errors.ts';
@@ -302,6 +304,24 @@ describe('a server stream', () => {
     session.close();
     expect(Buffer.concat(frames).length).toBe(16 * (5 + 2));
     expect(frames.length).toBe(1);
+  });
+
+  test('tells of a deadline that passed while the client did not read, behind the message under way', async () => {
+    function* endless() {
+      for (;;) yield { data: Buffer.alloc(100_000) };
+    }
+    await serve({ read: endless });
+    const session = http2.connect('http://localhost', { createConnection: () => createConnection(socket) });
+    const headers = { 'content-type': 'application/grpc', te: 'trailers', 'grpc-timeout': '100m' };
+    const path = '/containerd.services.content.v1.Content/Read';
+    const stream = session.request({ ...headers, ':method': 'POST', ':path': path });
+    stream.end(Buffer.alloc(5));
+    const trailers = once(stream, 'trailers');
+    await sleep(200);
+    stream.resume();
+    const [told] = await trailers;
+    expect(told).toMatchObject({ 'grpc-status': '4' });
+    session.close();
   });
 
   test('fails with internal when a message cannot be encoded, after those before it', async () => {
