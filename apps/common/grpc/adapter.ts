@@ -83,11 +83,23 @@ function unary(handler: AnyHandler, log: Logger): grpc.handleUnaryCall<unknown, 
     } catch (error) {
       failure = BerthError.from(error);
     }
-    if (failure === undefined) callback(null, response);
+    ctx.answered();
+    if (failure === undefined) answer(call, response);
     else callback(statusOf(failure));
     ended('unary', ctx, startedAt, failure);
     logCall(ctx, startedAt, call.request, response, failure);
   };
+}
+
+/**
+ * Message and status leave together. By itself grpc-js has the status wait until the message has left: for each call a
+ * further turn of the event loop and a further system call, here and at the client.
+ */
+function answer(call: object, response: unknown): void {
+  const sender = senderOf(call);
+  sender.sendMessage(response, () => undefined);
+  // A message that can't be sent has ended the call: then there is no second status.
+  sender.sendStatus({ ...ok, metadata: null });
 }
 
 function serverStream(handler: AnyHandler, log: Logger): grpc.handleServerStreamingCall<unknown, unknown> {

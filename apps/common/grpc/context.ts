@@ -12,7 +12,7 @@ export const metadataKeys = {
 
 /** What a handler knows about its call besides the request. */
 export interface CallContext {
-  /** Fires when the client cancels, goes away, or its deadline passes; the reason is a BerthError. */
+  /** Fires when the client cancels, goes away, or its deadline passes before the answer; the reason is a BerthError. */
   readonly signal: AbortSignal;
   readonly deadline: Date | undefined;
   readonly metadata: Metadata;
@@ -38,6 +38,7 @@ export class ServerCallContext implements CallContext {
   readonly #call: ServerCall;
   readonly log: Logger;
   #controller: AbortController | undefined;
+  #answered = false;
   /** Asked for more than once in most calls; undefined until then. */
   #namespace: { readonly sent: string | undefined } | undefined;
 
@@ -51,9 +52,14 @@ export class ServerCallContext implements CallContext {
       const controller = new AbortController();
       this.#controller = controller;
       if (this.#call.cancelled) controller.abort(this.#cancelReason());
-      else this.#call.once('cancelled', () => controller.abort(this.#cancelReason()));
+      else this.#call.once('cancelled', () => this.#answered || controller.abort(this.#cancelReason()));
     }
     return this.#controller.signal;
+  }
+
+  /** The client has its answer. grpc-js ends every call with "cancelled", which is news to nobody from now on. */
+  answered(): void {
+    this.#answered = true;
   }
 
   get cancelled(): boolean {

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream';
 import { BerthError } from '../errors.ts';
 import type { CallStatus } from './context.ts';
 
-/** The call below a stream of grpc-js, which has no option for what is done with it here. */
+/** The call below a server's call of grpc-js, which has no option for what is done with it here. */
 export interface Sender {
   /** Of node:http2; ended by a status. */
   readonly stream: Writable;
@@ -10,7 +10,7 @@ export interface Sender {
   sendMessage(message: unknown, done: () => void): void;
   /** The message behind its prefix. */
   serializeMessage(message: unknown): Buffer;
-  /** Ends the call behind the messages that were sent. */
+  /** Ends the call behind the messages that were sent, unless it is over. */
   sendStatus(status: CallStatus & { readonly metadata: null }): void;
 }
 
@@ -18,7 +18,7 @@ export interface Sender {
 export function senderOf(call: object): Sender {
   const sender: unknown = Reflect.get(call, 'call');
   if (isSender(sender)) return sender;
-  throw new BerthError('internal', 'this version of grpc-js sends the messages of a stream by other means');
+  throw new BerthError('internal', 'this version of grpc-js sends messages by other means');
 }
 
 function isSender(value: unknown): value is Sender {

@@ -188,8 +188,36 @@ describe('a unary method', () => {
           });
         }),
     });
-    await expect(content.abort({ ref: 'x' }, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
+    await expect(content.abort({ ref: 'x' }, { timeoutMs: 1000 })).rejects.toMatchObject({ code: 'deadline_exceeded' });
     await expect(reason.promise).resolves.toBeInstanceOf(BerthError);
+  });
+
+  test('leaves its signal alone once it has answered', async () => {
+    const signals: AbortSignal[] = [];
+    const content = await serve({
+      abort: (_, { signal }) => {
+        signals.push(signal);
+        return {};
+      },
+      delete: (_, { signal }) => {
+        signals.push(signal);
+        throw new BerthError('not_found', 'nothing to delete');
+      },
+    });
+    await content.abort({ ref: 'x' });
+    await expect(content.delete({ digest: 'sha256:1' })).rejects.toMatchObject({ code: 'not_found' });
+    // The server has seen the end of both by the time that it answers a third.
+    await content.abort({ ref: 'y' });
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false, false, false]);
+  });
+
+  test('tells the client of an answer that is too large, or that is no message', async () => {
+    const answers: object[] = [Buffer.alloc(maxMessageBytes + 1), { status: { ref: 17 } }];
+    const content = await serve({ status: () => answers.shift() ?? {} });
+    await expect(content.status({})).rejects.toMatchObject({ code: 'resource_exhausted' });
+    await expect(content.status({})).rejects.toMatchObject({ code: 'internal' });
+    answers.push({ status: { ref: 'good' } });
+    expect((await content.status({})).status?.ref).toBe('good');
   });
 
   test('is logged once: a change at info, a read at debug, a refused change at warn', async () => {
