@@ -75,6 +75,7 @@ export async function startDaemon(config: CriConfig, log: Logger, stop: AbortSig
   started.use(returnSpareMemory());
   const rt = compose(config, await serverIdentity(config.streaming), log);
   started.defer(() => rt.core.close());
+  started.use(rt.exec);
   started.defer(() => rt.logs.close());
   started.defer(() => rt.janitor.close());
   await rt.files.prepare();

@@ -45,17 +45,35 @@ export class ExecProcess {
     return { containerId: this.containerId, execId: this.execId };
   }
 
-  async create(spec: RuntimeSpec, terminal: boolean, stdio: ExecStdio): Promise<void> {
-    const process = { ...spec.process, args: [...this.#command], terminal } as Process;
-    await this.#tasks.exec({ ...this.#ids, ...stdio, terminal, spec: packJson(typeUrls.process, process) });
-  }
-
-  async start(): Promise<void> {
-    try {
+  /**
+   * Makes the command, has its exit waited for, and starts it. All three calls leave at once: each way to the shim and
+   * back takes a millisecond or two. `delete` has to follow, also after a failure.
+   */
+  async launch(spec: RuntimeSpec, terminal: boolean, stdio: ExecStdio): Promise<{ readonly exit: Promise<number> }> {
+    const created = this.#create(spec, terminal, stdio);
+    const exit = behind(created, () => this.exit());
+    const started = behind(created, async () => {
       this.#pid = (await this.#tasks.start(this.#ids)).pid;
+    });
+    exit.catch(() => undefined);
+    try {
+      await created;
+    } catch (error) {
+      // Its answer may have been lost on the way.
+      if (await hasSucceeded(started)) await this.kill(exit);
+      throw error;
+    }
+    try {
+      await started;
     } catch (error) {
       throw startError(this.containerId, this.#command, error);
     }
+    return { exit };
+  }
+
+  async #create(spec: RuntimeSpec, terminal: boolean, stdio: ExecStdio): Promise<void> {
+    const process = { ...spec.process, args: [...this.#command], terminal } as Process;
+    await this.#tasks.exec({ ...this.#ids, ...stdio, terminal, spec: packJson(typeUrls.process, process) });
   }
 
   /** Kills and frees a command that an earlier process of this daemon left; one that is gone is no error. */
@@ -136,6 +154,27 @@ export class ExecProcess {
       return [];
     }
   }
+}
+
+/**
+ * A call for a process that another call, `created`, is about to make. Berth's daemons take calls up in the order in which
+ * they were made; gRPC doesn't promise it, so one that found no process is made again once there is one.
+ */
+async function behind<T>(created: Promise<void>, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    await created;
+    if (!isCode(error, 'not_found')) throw error;
+    return await call();
+  }
+}
+
+async function hasSucceeded(call: Promise<unknown>): Promise<boolean> {
+  return await call.then(
+    () => true,
+    () => false,
+  );
 }
 
 function newExecId(): string {

@@ -8,8 +8,8 @@ export interface ExecResult {
   readonly exitCode: number;
 }
 
-/** Runs commands in containers that run. */
-export interface Executor {
+/** Runs commands in containers that run. Disposed of, nothing is left of those that have ended. */
+export interface Executor extends AsyncDisposable {
   /** Ends the commands that an earlier process of this daemon left; nobody waits for them any more. */
   recover(): Promise<void>;
 

@@ -1,10 +1,11 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate } from 'node:timers/promises';
 import { BerthError } from '#common/errors.ts';
 import type { Channel } from '#common/grpc/client.ts';
 import type { Logger } from '#common/log.ts';
+import { removeFile, removeFolder } from '#common/native/files.ts';
 import type { RuntimeSpec } from '#common/oci/runtime-spec.ts';
 import type { TasksDefinition, TasksHandlers } from '#proto/containerd/services/tasks/v1/Tasks.ts';
 import { forEachBounded } from '../bounded.ts';
@@ -27,6 +28,7 @@ const OUTPUT_BYTES = 16 * 1024 * 1024 - 4096;
 /** How long output may be held open by what the command left behind. */
 const DRAIN_MS = 1000;
 const RECOVERED_AT_ONCE = 16;
+const FIFO_NAMES = ['stdin', 'stdout', 'stderr'];
 
 /** Runs commands as processes of a container's task, with FIFOs that are read here. */
 export class TaskExecutor implements Executor {
@@ -34,6 +36,8 @@ export class TaskExecutor implements Executor {
   readonly #tasks: Tasks;
   readonly #directory: string;
   readonly #log: Logger;
+  /** Commands whose result is told already. */
+  readonly #clearing = new Set<Promise<void>>();
 
   constructor(options: TaskExecutorOptions) {
     this.#channel = options.channel;
@@ -66,21 +70,19 @@ export class TaskExecutor implements Executor {
     await this.#channel.waitReady(RESTART_MS);
     await using undo = new AsyncDisposableStack();
     const output = this.#openOutput(exec, undo);
-    await exec.create(spec, false, { stdout: output[0]?.path ?? '', stderr: output[1]?.path ?? '' });
     undo.defer(() => exec.delete());
-    const exit = exec.exit();
-    exit.catch(() => undefined);
-    await exec.start();
+    const stdio = { stdout: output[0]?.path ?? '', stderr: output[1]?.path ?? '' };
+    const { exit } = await exec.launch(spec, false, stdio);
     for (const stream of output) stream.release();
 
-    const stop = stopReasons(timeoutMs, signal);
-    const exitCode = await orStopped(exit, stop);
+    const exitCode = await orStopped(exit, signal, timeoutMs);
     if (exitCode === undefined) {
       await exec.kill(exit);
       throw stopError(command, timeoutMs, signal);
     }
-    await Promise.race([Promise.all(output.map(({ ended }) => ended)), sleep(DRAIN_MS, undefined, { ref: false })]);
+    await orStopped(Promise.all(output.map(({ ended }) => ended)), undefined, DRAIN_MS);
     const [stdout, stderr] = output.map((stream) => stream.bytes()) as [Buffer, Buffer];
+    this.#clear(undo.move());
     return { stdout, stderr, exitCode };
   }
 
@@ -96,11 +98,8 @@ export class TaskExecutor implements Executor {
     await using undo = new AsyncDisposableStack();
     const folder = this.#folder(exec, undo);
     const pipes = undo.use(new StreamedPipes(folder, client));
-    await exec.create(spec, tty, pipes.paths);
     undo.defer(() => exec.delete());
-    const exit = exec.exit();
-    exit.catch(() => undefined);
-    await exec.start();
+    const { exit } = await exec.launch(spec, tty, pipes.paths);
     pipes.started();
     client.onResize(({ width, height }) => void exec.resize(width, height));
     void pipes.stdinEnded.then(() => exec.closeStdin());
@@ -113,11 +112,29 @@ export class TaskExecutor implements Executor {
     return exitCode;
   }
 
+  /** Nobody waits for what is left of a command that has ended well, until the executor is disposed of. */
+  #clear(rest: AsyncDisposableStack): void {
+    // The answer goes first.
+    const cleared = setImmediate()
+      .then(() => rest.disposeAsync())
+      .catch((error: unknown) => this.#log.error({ err: error }, 'could not clear up behind a command'))
+      .finally(() => this.#clearing.delete(cleared));
+    this.#clearing.add(cleared);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#clearing);
+  }
+
   /** On tmpfs: what is asked of it takes microseconds, less than handing it to another thread. */
   #folder({ containerId, execId }: ExecProcess, undo: AsyncDisposableStack): string {
     const folder = join(this.#directory, `${containerId}-${execId}`);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    undo.defer(() => rmSync(folder, { recursive: true, force: true }));
+    // Each by its name: Node's recursive removal takes a millisecond.
+    undo.defer(() => {
+      for (const name of FIFO_NAMES) removeFile(join(folder, name));
+      removeFolder(folder);
+    });
     return folder;
   }
 
@@ -130,15 +147,6 @@ export class TaskExecutor implements Executor {
       return stream;
     });
   }
-}
-
-/** Fires when the caller leaves or the time is up; never without either. */
-function stopReasons(timeoutMs: number, signal: AbortSignal | undefined): AbortSignal | undefined {
-  const reasons = [
-    ...(signal === undefined ? [] : [signal]),
-    ...(timeoutMs > 0 ? [AbortSignal.timeout(timeoutMs)] : []),
-  ];
-  return reasons.length === 0 ? undefined : AbortSignal.any(reasons);
 }
 
 function stopError(command: readonly string[], timeoutMs: number, signal: AbortSignal | undefined): BerthError {
