@@ -2,8 +2,8 @@ import type { BlkIOEntry } from '#proto/io/containerd/cgroups/v1/BlkIOEntry.ts';
 import type { HugetlbStat } from '#proto/io/containerd/cgroups/v1/HugetlbStat.ts';
 import type { MemoryEntry } from '#proto/io/containerd/cgroups/v1/MemoryEntry.ts';
 import type { Metrics } from '#proto/io/containerd/cgroups/v1/Metrics.ts';
-import { names } from '../native/index.ts';
-import { camelCase, counters, flatKeyed, linesOf, readAllIfThere } from './kernel-files.ts';
+import { names, readSmall } from '../native/index.ts';
+import { camelCase, counters, flatKeyed, linesOf } from './kernel-files.ts';
 
 /** cpuacct.stat counts in USER_HZ, which is 100 on every architecture that Linux still has containers on. */
 const NS_PER_TICK = 10_000_000n;
@@ -36,19 +36,19 @@ export function figuresV1(folders: ReadonlyMap<string, string>): Metrics {
 }
 
 function readPids(folder: string) {
-  const [current, limit] = readAllIfThere(folder, ['pids.current', 'pids.max']);
+  const [current, limit] = readSmall(folder, ['pids.current', 'pids.max']);
   return { current, limit: limit === 'max' ? '0' : limit };
 }
 
 function readCpuUsage(folder: string) {
-  const [total, stat, perCpu] = readAllIfThere(folder, ['cpuacct.usage', 'cpuacct.stat', 'cpuacct.usage_percpu']);
+  const [total, stat, perCpu] = readSmall(folder, ['cpuacct.usage', 'cpuacct.stat', 'cpuacct.usage_percpu']);
   const ticks = flatKeyed(stat);
   const ns = (name: string): string => String(BigInt(ticks.get(name) ?? 0) * NS_PER_TICK);
   return { total, kernel: ns('system'), user: ns('user'), perCpu: perCpu?.split(' ') };
 }
 
 function readThrottling(folder: string) {
-  const stat = flatKeyed(readAllIfThere(folder, ['cpu.stat'])[0]);
+  const stat = flatKeyed(readSmall(folder, ['cpu.stat'])[0]);
   return {
     periods: stat.get('nr_periods'),
     throttledPeriods: stat.get('nr_throttled'),
@@ -57,7 +57,7 @@ function readThrottling(folder: string) {
 }
 
 function readMemory(folder: string) {
-  const [stat] = readAllIfThere(folder, ['memory.stat']);
+  const [stat] = readSmall(folder, ['memory.stat']);
   const fields = [...flatKeyed(stat)].map(([name, value]) => [memoryField(name), value]);
   return {
     ...(Object.fromEntries(fields) as object),
@@ -76,7 +76,7 @@ function memoryField(name: string): string {
 /** undefined where the kernel doesn't count that kind of memory. */
 function readMemoryEntry(folder: string, kind: string): MemoryEntry | undefined {
   const files = ['limit_in_bytes', 'usage_in_bytes', 'max_usage_in_bytes', 'failcnt'];
-  const [limit, usage, max, failcnt] = readAllIfThere(
+  const [limit, usage, max, failcnt] = readSmall(
     folder,
     files.map((file) => `${kind}.${file}`),
   );
@@ -84,14 +84,14 @@ function readMemoryEntry(folder: string, kind: string): MemoryEntry | undefined 
 }
 
 function readOomControl(folder: string) {
-  return counters(readAllIfThere(folder, ['memory.oom_control'])[0]);
+  return counters(readSmall(folder, ['memory.oom_control'])[0]);
 }
 
 /** The throttling layer sees every request, whatever the device's scheduler is. */
 function readBlkio(folder: string) {
   const files = ['blkio.throttle.io_service_bytes_recursive', 'blkio.throttle.io_serviced_recursive'];
-  const [bytes, serviced] = readAllIfThere(folder, files);
-  const [partitions] = readAllIfThere('/proc', ['partitions']);
+  const [bytes, serviced] = readSmall(folder, files);
+  const [partitions] = readSmall('/proc', ['partitions']);
   const devices = new Map(
     linesOf(partitions).map((line) => {
       const [major, minor, , name] = line.trim().split(/\s+/);
@@ -116,7 +116,7 @@ function readHugetlb(folder: string): HugetlbStat[] {
   const sizes = names(folder).flatMap((file) => /^hugetlb\.([^.]+)\.usage_in_bytes$/.exec(file)?.[1] ?? []);
   return sizes.map((pagesize) => {
     const files = ['usage_in_bytes', 'max_usage_in_bytes', 'failcnt'].map((file) => `hugetlb.${pagesize}.${file}`);
-    const [usage, max, failcnt] = readAllIfThere(folder, files);
+    const [usage, max, failcnt] = readSmall(folder, files);
     return { pagesize, usage, max, failcnt };
   });
 }

@@ -1,8 +1,8 @@
 import type { HugeTlbStat } from '#proto/io/containerd/cgroups/v2/HugeTlbStat.ts';
 import type { IOEntry } from '#proto/io/containerd/cgroups/v2/IOEntry.ts';
 import type { Metrics } from '#proto/io/containerd/cgroups/v2/Metrics.ts';
-import { names } from '../native/index.ts';
-import { counters, flatKeyed, linesOf, readAllIfThere } from './kernel-files.ts';
+import { names, readSmall } from '../native/index.ts';
+import { counters, flatKeyed, linesOf } from './kernel-files.ts';
 import { pressuresOf } from './pressure.ts';
 
 /** What containerd's clients read where the kernel says `max`. */
@@ -21,18 +21,18 @@ export function figuresV2(folder: string): Metrics {
 }
 
 function readPids(folder: string) {
-  const [current, limit] = readAllIfThere(folder, ['pids.current', 'pids.max']);
+  const [current, limit] = readSmall(folder, ['pids.current', 'pids.max']);
   return current === undefined ? undefined : { current, limit: bounded(limit) };
 }
 
 function readCpu(folder: string) {
-  const [stat, pressure] = readAllIfThere(folder, ['cpu.stat', 'cpu.pressure']);
+  const [stat, pressure] = readSmall(folder, ['cpu.stat', 'cpu.pressure']);
   return { ...counters(stat), psi: pressuresOf(pressure) };
 }
 
 function readMemory(folder: string) {
   const files = ['stat', 'current', 'max', 'peak', 'swap.current', 'swap.max', 'swap.peak', 'pressure'];
-  const [stat, usage, limit, maxUsage, swapUsage, swapLimit, swapMaxUsage, pressure] = readAllIfThere(
+  const [stat, usage, limit, maxUsage, swapUsage, swapLimit, swapMaxUsage, pressure] = readSmall(
     folder,
     files.map((file) => `memory.${file}`),
   );
@@ -50,12 +50,12 @@ function readMemory(folder: string) {
 }
 
 function readMemoryEvents(folder: string) {
-  const [text] = readAllIfThere(folder, ['memory.events']);
+  const [text] = readSmall(folder, ['memory.events']);
   return text === undefined ? undefined : counters(text);
 }
 
 function readIo(folder: string) {
-  const [stat, pressure] = readAllIfThere(folder, ['io.stat', 'io.pressure']);
+  const [stat, pressure] = readSmall(folder, ['io.stat', 'io.pressure']);
   return stat === undefined ? undefined : { usage: linesOf(stat).flatMap(ioEntry), psi: pressuresOf(pressure) };
 }
 
@@ -71,7 +71,7 @@ function readHugetlb(folder: string): HugeTlbStat[] {
   const sizes = names(folder).flatMap((file) => /^hugetlb\.([^.]+)\.current$/.exec(file)?.[1] ?? []);
   return sizes.map((pagesize) => {
     const files = ['current', 'max', 'events'].map((file) => `hugetlb.${pagesize}.${file}`);
-    const [current, max, events] = readAllIfThere(folder, files);
+    const [current, max, events] = readSmall(folder, files);
     return { pagesize, current, max: bounded(max), failcnt: flatKeyed(events).get('max') };
   });
 }

@@ -1,10 +1,3 @@
-import { readTextIfThere } from '../native/files.ts';
-
-/** Files of one folder, in the order of their names, without the white space around them. */
-export function readAllIfThere(folder: string, files: readonly string[]): (string | undefined)[] {
-  return files.map((file) => readTextIfThere(`${folder}/${file}`)?.trim());
-}
-
 /** Lines of a key and a value. */
 export function flatKeyed(text: string | undefined): Map<string, string> {
   return new Map(linesOf(text).map((line) => line.split(' ', 2) as [string, string]));

@@ -62,6 +62,11 @@ export interface Native {
 
   /** Everything from the current position to the end; waits for a pipe's writers. */
   readAll(fd: number): Buffer;
+  /**
+   * Files of one folder, in the order of their names, without the white space at their ends. undefined for one that
+   * isn't there, also where a cgroup or process vanishes meanwhile. Their bytes are taken for Latin-1.
+   */
+  readSmall(folder: string, names: readonly string[]): (string | undefined)[];
   /** Writes all of it; waits where the descriptor does. */
   writeAll(fd: number, bytes: Uint8Array): void;
   /** `st_mode` of what the path leads to. */
@@ -255,6 +260,7 @@ export const {
   openat2,
   close,
   readAll,
+  readSmall,
   writeAll,
   fileMode,
   names,

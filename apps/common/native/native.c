@@ -10,6 +10,7 @@
 #include <node_api.h>
 
 #include <dirent.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -516,29 +517,32 @@ static napi_value n_close(napi_env env, napi_callback_info info) {
   return done(env, close(fd), "close", NULL);
 }
 
+/* What `fd` holds from here on, in `bytes` of `size`, which grows; its length, or -1 with errno. */
+static ssize_t read_to_end(int fd, char **bytes, size_t *size) {
+  size_t length = 0;
+  for (;;) {
+    if (length == *size) {
+      char *larger = realloc(*bytes, *size == 0 ? 4096 : *size * 2);
+      if (larger == NULL) return -1;
+      *size = *size == 0 ? 4096 : *size * 2;
+      *bytes = larger;
+    }
+    ssize_t rc = read(fd, *bytes + length, *size - length);
+    if (rc < 0 && errno == EINTR) continue;
+    if (rc <= 0) return rc < 0 ? rc : (ssize_t)length;
+    length += (size_t)rc;
+  }
+}
+
 static napi_value n_read_all(napi_env env, napi_callback_info info) {
   ARGS(1);
   INT(fd, 0);
-  size_t size = 4096, length = 0;
-  char *bytes = malloc(size);
-  ssize_t rc = 0;
-  while (bytes != NULL) {
-    rc = read(fd, bytes + length, size - length);
-    if (rc < 0 && errno == EINTR) continue;
-    if (rc <= 0) break;
-    length += (size_t)rc;
-    if (length < size) continue;
-    char *larger = realloc(bytes, size *= 2);
-    if (larger == NULL) free(bytes);
-    bytes = larger;
-  }
-  if (bytes == NULL) return fail_with(env, ENOMEM, "malloc", NULL);
+  AUTO_STRING bytes = NULL;
+  size_t size = 0;
+  ssize_t length = read_to_end((int)fd, &bytes, &size);
+  if (length < 0) return fail(env, "read", NULL);
   napi_value buffer = NULL;
-  if (rc < 0)
-    fail(env, "read", NULL);
-  else
-    napi_create_buffer_copy(env, length, bytes, NULL, &buffer);
-  free(bytes);
+  napi_create_buffer_copy(env, (size_t)length, bytes, NULL, &buffer);
   return buffer;
 }
 
@@ -557,6 +561,47 @@ static napi_value n_read_cached(napi_env env, napi_callback_info info) {
   while (length < 0 && errno == EINTR);
   if (length < 0 && (errno == EAGAIN || errno == EOPNOTSUPP)) return null(env);
   return length < 0 ? fail(env, "preadv2", NULL) : number(env, length);
+}
+
+/*
+ * Files that the kernel makes up: statistics read a thousand of them for each look at a full node. To open the folder first
+ * is worth it from the second file on.
+ */
+static napi_value n_read_small(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  STRING(folder, 0);
+  uint32_t count = 0;
+  napi_value texts;
+  if (napi_get_array_length(env, argv[1], &count) != napi_ok) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "names are required");
+    return NULL;
+  }
+  int folder_fd = count == 1 ? AT_FDCWD : open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (folder_fd == -1 && errno != ENOENT) return fail(env, "open", folder);
+  napi_create_array_with_length(env, count, &texts);
+  AUTO_STRING bytes = NULL;
+  size_t size = 0;
+  int err = 0;
+  for (uint32_t i = 0; i < count && err == 0; i++) {
+    napi_value element, text = undefined(env);
+    napi_get_element(env, argv[1], i, &element);
+    AUTO_STRING name = get_string(env, element);
+    if (name == NULL) break;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, count == 1 ? "%s/%s" : "%.0s%s", folder, name);
+    int fd = folder_fd == -1 ? -1 : openat(folder_fd, path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read_to_end(fd, &bytes, &size);
+    if (length < 0) err = folder_fd == -1 ? ENOENT : errno;
+    if (fd >= 0) close(fd);
+    if (err == ENOENT || err == ENODEV || err == ESRCH || err == EOPNOTSUPP) err = 0;
+    if (length >= 0) {
+      while (length > 0 && isspace((unsigned char)bytes[length - 1])) length--;
+      napi_create_string_latin1(env, bytes, (size_t)length, &text);
+    }
+    napi_set_element(env, texts, i, text);
+  }
+  if (folder_fd >= 0) close(folder_fd);
+  return err != 0 ? fail_with(env, err, "read", folder) : texts;
 }
 
 static napi_value n_write_all(napi_env env, napi_callback_info info) {
@@ -1650,6 +1695,7 @@ static const struct {
     {"close", n_close},
     {"readAll", n_read_all},
     {"readCached", n_read_cached},
+    {"readSmall", n_read_small},
     {"writeAll", n_write_all},
     {"fileMode", n_file_mode},
     {"names", n_names},

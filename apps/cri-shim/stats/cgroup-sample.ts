@@ -1,6 +1,7 @@
 import type { CgroupFolders } from '#common/cgroup/folders.ts';
-import { flatValue, readAllIfThere } from '#common/cgroup/kernel-files.ts';
+import { flatValue } from '#common/cgroup/kernel-files.ts';
 import { type Pressures, pressuresOf } from '#common/cgroup/pressure.ts';
+import { readSmall } from '#common/native/index.ts';
 import { nowNs } from '#common/timestamp.ts';
 
 /** What a cgroup, with those below it, used up to one moment. Sizes in bytes; absent where the kernel doesn't count. */
@@ -37,7 +38,7 @@ export function sampleOf(cgroup: CgroupFolders): CgroupSample {
 function sampleV1(folders: ReadonlyMap<string, string>): CgroupSample {
   const read = (controller: string, ...files: string[]): (string | undefined)[] => {
     const folder = folders.get(controller);
-    return folder === undefined ? [] : readAllIfThere(folder, files);
+    return folder === undefined ? [] : readSmall(folder, files);
   };
   const [cpu] = read('cpuacct', 'cpuacct.usage');
   const [usage, limit, stat, swapLimit] = read(
@@ -62,7 +63,7 @@ function sampleV1(folders: ReadonlyMap<string, string>): CgroupSample {
 }
 
 function sampleV2(folder: string): CgroupSample {
-  const [cpu, usage, limit, stat, swap, swapLimit, processes, cpuPressure, memoryPressure, ioPressure] = readAllIfThere(
+  const [cpu, usage, limit, stat, swap, swapLimit, processes, cpuPressure, memoryPressure, ioPressure] = readSmall(
     folder,
     [
       'cpu.stat',

@@ -274,6 +274,22 @@ describe('sockets and waiting', () => {
     for (const fd of [one, read]) native.close(fd);
   });
 
+  it('small files of a folder are read together, as far as they are there', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'berth-small-'));
+    writeFileSync(join(folder, 'one'), '1\n');
+    writeFileSync(join(folder, 'none'), '');
+    writeFileSync(join(folder, 'long'), ` ${'line\n'.repeat(5000)}\n`);
+    const long = ` ${'line\n'.repeat(5000)}`.trimEnd();
+    expect(native.readSmall(folder, ['long', 'absent', 'none', 'one'])).toEqual([long, undefined, '', '1']);
+    expect(native.readSmall(folder, ['one'])).toEqual(['1']);
+    expect(native.readSmall(folder, ['absent'])).toEqual([undefined]);
+    expect(native.readSmall(`${folder}/absent`, ['one', 'two'])).toEqual([undefined, undefined]);
+    for (const names of [['.'], ['one', '.']]) {
+      expect(() => native.readSmall(folder, names)).toThrow(expect.objectContaining({ code: 'EISDIR' }));
+    }
+    rmSync(folder, { recursive: true });
+  });
+
   it('a process with other threads is not forked', () => {
     const [one, other] = native.packetPair();
     expect(() => native.forkOnRequest(other)).toThrow(expect.objectContaining({ code: 'EBUSY' }));
