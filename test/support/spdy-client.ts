@@ -26,6 +26,8 @@ export class SpdyClient {
   #nextId = 1;
   #opening: Promise<unknown> = Promise.resolve();
   goneAway = false;
+  /** Stream and reason of every reset that has come. */
+  readonly resets: [streamId: number, reason: number][] = [];
 
   private constructor(socket: Socket, response: IncomingMessage) {
     this.#socket = socket;
@@ -152,9 +154,14 @@ export class SpdyClient {
   }
 
   #control(type: number, payload: Buffer): void {
-    if (type === 3) this.#streams.get(payload.readUInt32BE(0))?.resetBy(payload.readUInt32BE(4));
+    if (type === 3) this.#reset(payload.readUInt32BE(0), payload.readUInt32BE(4));
     else if (type === 6) this.#pings.get(payload.readUInt32BE(0))?.();
     else if (type === 7) this.goneAway = true;
+  }
+
+  #reset(streamId: number, reason: number): void {
+    this.resets.push([streamId, reason]);
+    this.#streams.get(streamId)?.resetBy(reason);
   }
 }
 

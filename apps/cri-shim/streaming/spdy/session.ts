@@ -127,10 +127,10 @@ export class SpdySession implements StreamHost {
 
   destroyed(stream: SpdyStream, error: Error | null): void {
     const over = stream.remoteEnded && stream.writableFinished;
-    this.#streams.delete(stream.id);
+    const isKnown = this.#streams.delete(stream.id);
     this.#starved.delete(stream);
     if (this.#full.delete(stream) && this.#full.size === 0) this.#socket.resume();
-    if (!over) this.#reset(stream.id, error === null ? RST.CANCEL : RST.INTERNAL_ERROR);
+    if (isKnown && !over) this.#reset(stream.id, error === null ? RST.CANCEL : RST.INTERNAL_ERROR);
   }
 
   #inOrder(step: () => Promise<void> | undefined): void {
@@ -200,8 +200,14 @@ export class SpdySession implements StreamHost {
 
   /** What came before the peer's end of the stream is still good: it only wants nothing more. */
   #rstStream(stream: SpdyStream | undefined): void {
-    if (stream?.remoteEnded) stream.end();
-    else stream?.destroy(streamReset());
+    if (stream === undefined) return;
+    if (stream.remoteEnded) {
+      stream.end();
+      return;
+    }
+    // Forgotten first: a reset is never answered with one (2.4.2).
+    this.#streams.delete(stream.id);
+    stream.destroy(streamReset());
   }
 
   #synStream(flags: number, payload: Buffer): Promise<void> {
@@ -256,13 +262,16 @@ export class SpdySession implements StreamHost {
     need(payload, 4, TYPE.SETTINGS);
     const count = payload.readUInt32BE(0);
     need(payload, 4 + 8 * count, TYPE.SETTINGS);
+    let size: number | undefined;
     for (let at = 4; at < 4 + 8 * count; at += 8) {
-      if (payload.readUIntBE(at + 1, 3) !== SETTINGS_INITIAL_WINDOW_SIZE) continue;
-      const size = payload.readUInt32BE(at + 4) & MAX_WINDOW;
-      for (const stream of this.#streams.values()) stream.sendWindow += size - this.#initialWindow;
-      this.#initialWindow = size;
-      this.#heedsWindows = true;
+      if (payload.readUIntBE(at + 1, 3) === SETTINGS_INITIAL_WINDOW_SIZE)
+        size = payload.readUInt32BE(at + 4) & MAX_WINDOW;
     }
+    if (size === undefined) return;
+    // Only the last one counts: a frame may have thousands, and a session as many streams.
+    for (const stream of this.#streams.values()) stream.sendWindow += size - this.#initialWindow;
+    this.#initialWindow = size;
+    this.#heedsWindows = true;
     this.#feed();
   }
 
