@@ -101,9 +101,14 @@ export class Exits {
   }
 
   #tell(ended: TaskProcess, id: string, exit: Exit): void {
-    this.#attempt('count kills for want of memory', () => this.#oom.look());
+    const isInit = ended === this.#init;
+    // A command that has ended well wasn't killed; what else was, the kernel wakes us for.
+    if (isInit || exit.status !== 0) this.#attempt('count kills for want of memory', () => this.#oom.look());
     ended.markEnded(exit);
-    this.#log.info('exited', { id: this.#id, execId: ended.execId, pid: exit.pid, status: exit.status });
+    const fields = { id: this.#id, execId: ended.execId, pid: exit.pid, status: exit.status };
+    // Probes end every few seconds.
+    if (isInit) this.#log.info('exited', fields);
+    else this.#log.debug('exited', fields);
     this.#publish('containerd.events.TaskExit', {
       containerId: this.#id,
       id,
