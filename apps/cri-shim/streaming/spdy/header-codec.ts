@@ -6,6 +6,8 @@ export type Headers = ReadonlyMap<string, string>;
 
 /** A header block, inflated, at most: small input may stand for a lot. */
 const MAX_BLOCK = 64 * 1024;
+/** What is inflated at a time: blocks have a hundred bytes or two. */
+const CHUNK = 1024;
 /** Headers of one block at most. */
 const MAX_HEADERS = 256;
 
@@ -25,7 +27,8 @@ const NO_HEADERS = Buffer.from([0x00, 0x04, 0x00, 0xfb, 0xff, 0, 0, 0, 0, 0x00, 
  * stream, so blocks must come in the order of their frames.
  */
 export class HeaderCodec {
-  readonly #inflate: Inflate = createInflate({ dictionary });
+  /** Hands on all that a block makes before it takes the next: a flush of its own would be a second way to another thread. */
+  readonly #inflate: Inflate = createInflate({ dictionary, flush: constants.Z_SYNC_FLUSH, chunkSize: CHUNK });
   #inflated: Buffer[] = [];
   #size = 0;
   #failure: Error | undefined;
@@ -58,7 +61,7 @@ export class HeaderCodec {
           resolve();
         };
         this.#inflate.once('close', done);
-        this.#inflate.write(block, () => this.#inflate.flush(constants.Z_SYNC_FLUSH, done));
+        this.#inflate.write(block, done);
       });
     }
     if (this.#failure !== undefined) throw new BerthError('invalid_argument', `header block: ${this.#failure.message}`);
