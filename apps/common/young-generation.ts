@@ -1,0 +1,20 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+type Collect = (options: { readonly type: 'minor' }) => void;
+
+let collect: Collect | undefined;
+
+/**
+ * Collects V8's young generation, in a millisecond or two. It grows to 48 MB under work, and V8 makes it small again only
+ * in a collection that finds little allocated since the last: a daemon at rest has none for hours.
+ */
+export function collectYoungGeneration(): void {
+  collect ??= exposed();
+  collect({ type: 'minor' });
+}
+
+function exposed(): Collect {
+  setFlagsFromString('--expose-gc');
+  return runInNewContext('gc') as Collect;
+}
