@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { finished, pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream/promises';
 import { BerthError } from '#common/errors.ts';
 import { connectLoopback } from '#common/native/index.ts';
 
@@ -32,10 +32,12 @@ export class PortConnection {
   /** Copies both ways until both have ended; each end is passed on by itself. */
   async forward(fromClient: Readable, toClient: Writable): Promise<void> {
     const port = deliver(this.#fd, toClient);
+    // Not by pipeline(), whose signal is aborted at the end of each, with an error that nobody sees.
+    fromClient.pipe(port);
     try {
       await Promise.all([
-        pipeline(fromClient, port),
-        finished(port, { writable: false }),
+        finished(fromClient, { writable: false }),
+        finished(port),
         finished(toClient, { readable: false }),
       ]);
     } finally {
