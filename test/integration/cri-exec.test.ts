@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Channel, connect } from '#common/grpc/client.ts';
 import { createLogger } from '#common/log.ts';
+import { readTextIfThere } from '#common/native/files.ts';
 import { TaskExecutor } from '../../apps/cri-shim/exec/task-executor.ts';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage } from '../support/busybox-image.ts';
@@ -27,10 +28,11 @@ let clean: LeakSnapshot;
 const sh = (script: string, timeoutMs = 0, signal?: AbortSignal) =>
   exec.execSync(ID, spec, ['sh', '-c', script], timeoutMs, signal);
 
-/** Command lines of the container's processes. */
+/** Command lines of the container's processes; one that ends meanwhile has none. */
 async function commands(): Promise<string[]> {
   const { processes } = await suite.clients.tasks.listPids({ containerId: ID });
-  return processes.map(({ pid }) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim());
+  const lines = processes.map(({ pid }) => readTextIfThere(`/proc/${pid}/cmdline`)?.replaceAll('\0', ' ').trim());
+  return lines.filter((line) => line !== undefined && line !== '') as string[];
 }
 
 beforeAll(async () => {
