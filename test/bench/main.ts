@@ -4,7 +4,7 @@
  */
 import { loadavg } from 'node:os';
 import { coreBench, coreParts } from './core.ts';
-import { imagesBench } from './images.ts';
+import { imagesBench, imagesParts } from './images.ts';
 import { podsBench } from './pods.ts';
 import { shimBench } from './shim.ts';
 import { streamsBench, streamsParts } from './streams.ts';
@@ -17,7 +17,8 @@ const suites: Readonly<Record<string, () => Promise<string>>> = {
   shim: shimBench,
   streams: () => streamsBench(),
   ...Object.fromEntries(streamsParts.map((part) => [`streams:${part}`, () => streamsBench([part])])),
-  images: imagesBench,
+  images: () => imagesBench(),
+  ...Object.fromEntries(imagesParts.map((part) => [`images:${part}`, () => imagesBench([part])])),
 };
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : ['pods'];
