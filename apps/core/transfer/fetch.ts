@@ -30,7 +30,8 @@ export interface FetcherParts extends DownloadParts {
 export class BlobFetcher {
   readonly #parts: FetcherParts;
   readonly #queue = new KeyedQueue();
-  readonly #pieces = new ShortLivedBuffers();
+  /** What counts here once was in two buffers, the socket's and the HTTP parser's. */
+  readonly #pieces = new ShortLivedBuffers(2 * 1024 * 1024);
   /** Those who want to know how a blob gets on, also while somebody else downloads it. */
   readonly #watchers = new Map<string, Set<OnProgress>>();
 

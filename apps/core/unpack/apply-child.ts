@@ -17,6 +17,7 @@ import { requireRoom } from './room.ts';
 import { TarReader } from './tar-reader.ts';
 
 const READ_SIZE = 512 * 1024;
+const LET_GO_SIZE = 4 * 1024 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
 
 const channel = new LineChannel(0, 3);
@@ -40,7 +41,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   const hash = createHash('sha256');
   const reader = new TarReader();
   const writer = new LayerWriter(job.whiteouts, lowerLayersOver(channel));
-  const buffers = new ShortLivedBuffers();
+  const buffers = new ShortLivedBuffers(LET_GO_SIZE);
   let size = 0;
   let told = 0;
   for await (const chunk of decompress(source, compression)) {
