@@ -4,7 +4,8 @@ import { type DaemonSizes, daemonSize, type SoakBed } from './cri-bed.ts';
 /** How much larger a daemon may be at the end: its heap breathes. */
 const tolerance = { kib: 40 * 1024, fds: 8 };
 const lookEveryMs = 10_000;
-const looks = { least: 3, most: 12 };
+/** Daemons take up to 30 s to give back what they needed (spare-memory.ts). */
+const looks = { least: 4, most: 12 };
 
 interface Work {
   /** Pieces that are done first: after so many, what is made once is there, and V8 has found its size. */
