@@ -80,6 +80,8 @@ describe('clients of a container without a terminal', () => {
   test('each see all that it says, beside its log, and one that leaves takes nothing along', async () => {
     const first = await attach(container);
     await heard(first, 'one');
+    // A busy container has more than one "one" to answer: they have all come with the answer to what follows them.
+    await heard(first, 'no more');
     const second = await attach(container);
     await heard(second, 'two');
     first.stdin?.write('three\n');
