@@ -62,6 +62,20 @@ INIT
   (cd "$work/initrd" && find . | cpio --quiet -o -H newc | gzip -1 >"$work/initrd.gz")
 }
 
+# Debian's policy knows nothing of containers but their names in lxc_contexts: the types get into it, without any rules.
+add_container_types() {
+  cat >"$root/containers.cil" <<'CIL'
+(type container_t)
+(roletype system_r container_t)
+(typeattributeset domain (container_t))
+(type container_file_t)
+(roletype object_r container_file_t)
+(typeattributeset file_type (container_file_t))
+CIL
+  chroot "$root" semodule --noreload --store=default --install=/containers.cil
+  rm "$root/containers.cil"
+}
+
 configure() {
   # Counts only where the kernel's command line chooses SELinux. Nothing has labels yet, so nothing is enforced.
   mkdir -p "$root/etc/selinux"
@@ -109,6 +123,7 @@ rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 add_kernel
 make_initrd
 configure
+add_container_types
 truncate -s 6G "$work/base.ext4"
 mkfs.ext4 -q -d "$root" "$work/base.ext4"
 mv "$work/vmlinuz" "$cache/vmlinuz"
