@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { patient, useCri } from '../support/cri-suite.ts';
@@ -29,12 +29,23 @@ async function goesOn(pod: { logDirectory: string }): Promise<void> {
   await waitFor('the container to go on', () => lines(pod) > before + 2);
 }
 
+/** criu says in a log only what it stumbles over. */
+async function checkpoint(containerId: string, location: string): Promise<void> {
+  try {
+    await suite.cri.runtime.checkpointContainer({ containerId, location, timeout: 120 }, patient);
+  } catch (error) {
+    const log = / see (\S+)/.exec(String(error))?.[1];
+    if (log !== undefined) console.error(readFileSync(log, 'utf8').split('\n').slice(-25).join('\n'));
+    throw error;
+  }
+}
+
 describe('a checkpoint', () => {
   it('holds processes, files and descriptions of a container, which goes on', async () => {
     const before = await suite.clean();
     const { id, podId, pod } = await running();
     const location = join(suite.dir, 'whole.tar');
-    await suite.cri.runtime.checkpointContainer({ containerId: id, location, timeout: 120 }, patient);
+    await checkpoint(id, location);
     await goesOn(pod);
     expect(statSync(location).mode & 0o777).toBe(0o600);
     const names = execFileSync('tar', ['-tf', location], { encoding: 'utf8' }).split('\n');

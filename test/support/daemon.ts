@@ -84,7 +84,8 @@ export class Daemon implements AsyncDisposable {
       await waitFor(
         `${this.#name} to serve on ${this.socket}`,
         async () => {
-          if (gone) throw new Error(`${this.#name} ended while starting`);
+          if (gone)
+            throw new Error(`${this.#name} ended while starting${this.#signal === null ? '' : `: ${this.#signal}`}`);
           return accepts(this.socket);
         },
         20_000,
