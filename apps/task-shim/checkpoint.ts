@@ -1,5 +1,13 @@
 import { BerthError, messageOf } from '#common/errors.ts';
-import { isThere, makeFolders, readTextIfThere, removeFile, removeFolder, writeText } from '#common/native/files.ts';
+import {
+  isThere,
+  kindOf,
+  makeFolders,
+  readTextIfThere,
+  removeFile,
+  removeFolder,
+  writeText,
+} from '#common/native/files.ts';
 import { names } from '#common/native/index.ts';
 import { type Any, sameType } from '#common/typeurl.ts';
 import { decode } from '#common/wire/codec.ts';
@@ -19,7 +27,7 @@ export function requireCriu({ criu }: SavedRuntime): void {
 
 /**
  * Saves a container's processes into the folder `path`. Unless the options say so, the container goes on.
- * On failure criu's own log stays in the bundle, and the message names it.
+ * `pids` are all of its processes. On failure criu's own log stays in the bundle, and the message names it.
  */
 export async function checkpoint(
   runc: Runc,
@@ -27,6 +35,7 @@ export async function checkpoint(
   bundle: Bundle,
   path: string,
   given: Any | null,
+  pids: readonly number[],
 ): Promise<void> {
   if (path === '') throw new BerthError('invalid_argument', `checkpoint of ${id}: the folder for it isn't named`);
   if (given !== null && given.type_url !== '' && !sameType(given.type_url, optionsType)) {
@@ -38,8 +47,10 @@ export async function checkpoint(
   const options = decode(optionsType, given?.value ?? new Uint8Array());
   const work = options.workPath || `${bundle.path}/criu-work`;
   makeFolders(work, 0o700);
+  const config = `${bundle.path}/criu.conf`;
+  writeText(config, pids.flatMap(outsideFifos).join(''));
   try {
-    await runc.checkpoint(id, [
+    const args = [
       ...['--image-path', path, '--work-path', work],
       ...(options.parentPath === '' ? [] : ['--parent-path', options.parentPath]),
       ...(options.openTcp ? ['--tcp-established'] : []),
@@ -49,7 +60,8 @@ export async function checkpoint(
       ...(options.cgroupsMode === '' ? [] : ['--manage-cgroups-mode', options.cgroupsMode]),
       ...options.emptyNamespaces.flatMap((namespace) => ['--empty-ns', namespace]),
       ...(options.exit ? [] : ['--leave-running']),
-    ]);
+    ];
+    await runc.checkpoint(id, args, config);
   } catch (error) {
     const log = readTextIfThere(`${work}/dump.log`);
     if (log === undefined) throw error;
@@ -57,8 +69,22 @@ export async function checkpoint(
     writeText(kept, log);
     throw new BerthError('unknown', `${messageOf(error)}: see ${kept}`, { cause: error });
   } finally {
+    removeFile(config);
     if (options.workPath === '') clear(work);
   }
+}
+
+/**
+ * Lines of criu's configuration for the FIFOs that a process has as its stdio: they lie outside of the container's mounts,
+ * where criu would look for them (criu(8), `--external file[mnt_id:inode]`, in hexadecimal).
+ */
+function outsideFifos(pid: number): string[] {
+  return [0, 1, 2].flatMap((fd) => {
+    const info = readTextIfThere(`/proc/${pid}/fdinfo/${fd}`) ?? '';
+    const [mount, inode] = [/^mnt_id:\s*(\d+)/m, /^ino:\s*(\d+)/m].map((field) => field.exec(info)?.[1]);
+    if (mount === undefined || inode === undefined || kindOf(`/proc/${pid}/fd/${fd}`) !== 'fifo') return [];
+    return [`external file[${Number(mount).toString(16)}:${BigInt(inode).toString(16)}]\n`];
+  });
 }
 
 /** criu's working folder has files only. */

@@ -248,7 +248,7 @@ export class Container {
       requireState(this.init.state, 'checkpoint');
       const { checkpoint, requireCriu } = await import('./checkpoint.ts');
       requireCriu(this.#runc.runtime);
-      await checkpoint(this.#runc, this.id, this.bundle, path, options);
+      await checkpoint(this.#runc, this.id, this.bundle, path, options, await this.#pids());
       this.#context.publish('containerd.events.TaskCheckpointed', { containerId: this.id, checkpoint: path });
     });
   }

@@ -23,6 +23,13 @@ export interface RestoreImages {
   readonly work: string;
 }
 
+interface RunOptions {
+  /** Its stdio; else /dev/null, and memory that is read for what it says. */
+  readonly fds?: readonly number[];
+  readonly signal?: AbortSignal | undefined;
+  readonly env?: readonly string[];
+}
+
 const sigkill = 9;
 /** A runtime that is killed half way may leave a cgroup: on a busy machine it needs seconds. */
 const abortGraceMs = 10_000;
@@ -88,9 +95,10 @@ export class Runc {
     await this.#withStdio('OCI runtime restore failed', args, id, stdio);
   }
 
-  /** `args` are those of the command. */
-  async checkpoint(id: string, args: readonly string[]): Promise<void> {
-    await this.#run('OCI runtime checkpoint failed', ['checkpoint', ...args, id]);
+  /** `args` are those of the command; criu reads `criuConfig`, a file, too (criu(8), CRIU_CONFIG_FILE). */
+  async checkpoint(id: string, args: readonly string[], criuConfig: string): Promise<void> {
+    const env = [...this.#env, `CRIU_CONFIG_FILE=${criuConfig}`];
+    await this.#run('OCI runtime checkpoint failed', ['checkpoint', ...args, id], { env });
   }
 
   async start(id: string): Promise<void> {
@@ -134,12 +142,16 @@ export class Runc {
   }
 
   async #withStdio(what: string, args: string[], id: string, stdio: ProcessStdio, signal?: AbortSignal): Promise<void> {
-    if ('fds' in stdio) await this.#run(what, [...args, id], stdio.fds, signal);
-    else await this.#run(what, [...args, '--console-socket', stdio.consoleSocket, id], undefined, signal);
+    if ('fds' in stdio) await this.#run(what, [...args, id], { fds: stdio.fds, signal });
+    else await this.#run(what, [...args, '--console-socket', stdio.consoleSocket, id], { signal });
   }
 
   /** Runs one command to its end and answers its stdout, which is empty where `fds` are given. */
-  async #run(what: string, args: readonly string[], fds?: readonly number[], signal?: AbortSignal): Promise<string> {
+  async #run(
+    what: string,
+    args: readonly string[],
+    { fds, signal, env = this.#env }: RunOptions = {},
+  ): Promise<string> {
     const { binary, root, systemdCgroup, criu } = this.runtime;
     const log = `${this.#folder}/runc-${++this.#calls}.log`;
     const global = ['--root', root, '--log', log, '--log-format', 'json'];
@@ -148,7 +160,7 @@ export class Runc {
     const own = fds === undefined ? [openNull(), memfd('stdout'), memfd('stderr')] : [];
     const [, stdout = -1, stderr = -1] = own;
     try {
-      const pid = spawn([binary, ...global, ...args], this.#env, this.#folder, fds ?? own, false);
+      const pid = spawn([binary, ...global, ...args], env, this.#folder, fds ?? own, false);
       const { status } = await this.#exitOf(pid, signal);
       if (status === 0) return stdout < 0 ? '' : readMemory(stdout);
       const said = lastError(log) || (stderr < 0 ? '' : readMemory(stderr).trim()) || `exit status ${status}`;

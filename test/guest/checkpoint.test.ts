@@ -35,7 +35,12 @@ async function checkpoint(containerId: string, location: string): Promise<void> 
     await suite.cri.runtime.checkpointContainer({ containerId, location, timeout: 120 }, patient);
   } catch (error) {
     const log = / see (\S+)/.exec(String(error))?.[1];
-    if (log !== undefined) console.error(readFileSync(log, 'utf8').split('\n').slice(-25).join('\n'));
+    if (log !== undefined)
+      console.error(
+        readFileSync(log, 'utf8')
+          .match(/^.*(?:Error|Warn).*$/gm)
+          ?.join('\n'),
+      );
     throw error;
   }
 }

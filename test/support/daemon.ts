@@ -54,7 +54,8 @@ export class Daemon implements AsyncDisposable {
       try {
         return await this.#start();
       } catch (error) {
-        if (process.env.BERTH_EMULATED === undefined || this.#signal !== 'SIGTRAP' || aborts === 5) throw error;
+        const isAborted = this.#signal === 'SIGTRAP' || this.#signal === 'SIGSEGV';
+        if (process.env.BERTH_EMULATED === undefined || !isAborted || aborts === 5) throw error;
       }
     }
   }
