@@ -40,12 +40,14 @@ export interface BeginOptions {
 export class Ingests {
   readonly #db: Database;
   readonly #directory: string;
+  readonly #pathOfBlob: (digest: string) => string;
   /** Held refs, each with a promise that settles when it is released. */
   readonly #locks = new Map<string, Promise<void>>();
 
-  constructor(db: Database, directory: string) {
+  constructor(db: Database, directory: string, pathOfBlob: (digest: string) => string) {
     this.#db = db;
     this.#directory = directory;
+    this.#pathOfBlob = pathOfBlob;
   }
 
   /**
@@ -120,7 +122,7 @@ export class Ingests {
   }
 
   status(ns: string, ref: string): IngestStatus {
-    const status = statusOf(this.require(ns, ref));
+    const status = this.#statusOf(this.require(ns, ref));
     if (status === undefined)
       throw new BerthError('not_found', `ref "${ref}" not found: nothing was written to it yet`);
     return status;
@@ -131,7 +133,7 @@ export class Ingests {
     const statuses = recordsOf(
       this.#db,
       rows,
-      (row) => statusOf(this.#ingestOf(row)),
+      (row) => this.#statusOf(this.#ingestOf(row)),
       ({ ref }) => `write "${ref}"`,
     );
     return statuses.filter((status) => status !== undefined);
@@ -154,6 +156,10 @@ export class Ingests {
   #find(ns: string, ref: string): Ingest | undefined {
     const row = this.#db.get<Row>('SELECT * FROM ingests WHERE ns = ? AND ref = ?', ns, ref);
     return row && this.#ingestOf(row);
+  }
+
+  #statusOf(ingest: Ingest): IngestStatus | undefined {
+    return statusOf(ingest, ingest.expected === undefined ? undefined : this.#pathOfBlob(ingest.expected));
   }
 
   #ingestOf({ id, ns, ref, expected, total, started_at }: Row): Ingest {
@@ -179,9 +185,18 @@ export function forgetIngest(db: Database, { id, ns, ref }: Ingest): void {
   db.run("DELETE FROM lease_resources WHERE ns = ? AND type = 'ingests' AND resource = ?", ns, ref);
 }
 
-/** undefined while the ingest has no file of its own, because it stands for a blob that another namespace has. */
-function statusOf({ ref, startedAt, total, expected, path }: Ingest): IngestStatus | undefined {
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+/**
+ * An ingest without a file of its own stands for a whole blob that is in place: another namespace has it, or a commit was
+ * cut short. undefined when nothing was written yet.
+ *
+ * @param blob where the blob would be that the ingest expects
+ */
+function statusOf(
+  { ref, startedAt, total, expected, path }: Ingest,
+  blob: string | undefined,
+): IngestStatus | undefined {
+  const own = statSync(path, { bigint: true, throwIfNoEntry: false });
+  const stat = own ?? (blob === undefined ? undefined : statSync(blob, { bigint: true, throwIfNoEntry: false }));
   if (stat === undefined) return undefined;
   return {
     ref,

@@ -61,7 +61,7 @@ export class LocalContentStore implements ContentStore {
     this.#parts = parts;
     makeLastingDirectory(join(root, 'blobs/sha256'), 0o700);
     makeLastingDirectory(join(root, 'ingest'), 0o700);
-    this.#ingests = new Ingests(parts.db, join(root, 'ingest'));
+    this.#ingests = new Ingests(parts.db, join(root, 'ingest'), (digest) => this.pathOf(digest));
     this.#records = blobRecordFiles(root, parts.recordWriter);
   }
 

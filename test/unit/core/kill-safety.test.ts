@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -60,7 +60,7 @@ describe('after kill -9 at any point', () => {
 });
 
 describe('after a commit that was cut short between its file and its record', () => {
-  it('the file goes with the next collection once the write is aborted', async () => {
+  it('the write is told of, and the file goes with the next collection once it is aborted', async () => {
     const data = Buffer.from('in place, but in no record');
     const digest = `sha256:${createHash('sha256').update(data).digest('hex')}`;
     let stores = testStores(dir);
@@ -70,6 +70,9 @@ describe('after a commit that was cut short between its file and its record', ()
     stores = testStores(dir);
     await stores.collector.collect();
     expect(readdirSync(join(dir, 'content/blobs/sha256'))).toHaveLength(1);
+    rmSync(join(dir, 'content/ingest'), { recursive: true });
+    mkdirSync(join(dir, 'content/ingest'));
+    expect(await stores.content.listStatuses('n')).toMatchObject([{ ref: 'r', offset: data.length, expected: digest }]);
     await stores.content.abort('n', 'r');
     await stores.collector.collect();
     expect(readdirSync(join(dir, 'content/blobs/sha256'))).toEqual([]);
