@@ -23,23 +23,34 @@ import type { RemoteStreams, TerminalSize } from './streaming/remote-command/rem
 export async function attach(rt: Runtime, containerId: string, client: RemoteStreams): Promise<void> {
   const container = runningContainer(rt, containerId);
   using undo = new DisposableStack();
-  const follow = async (name: StreamName, target: Writable): Promise<void> => {
+  /** Resolves once nothing is missed any more, to when there is no more. */
+  const follow = async (name: StreamName, target: Writable): Promise<{ readonly ended: Promise<void> }> => {
     const followed = await rt.logs.follow(container.id, name);
     // The client may have left meanwhile.
-    if (undo.disposed) return followed[Symbol.dispose]();
+    if (undo.disposed) {
+      followed[Symbol.dispose]();
+      return { ended: Promise.resolve() };
+    }
     undo.use(followed);
     toClient(followed.output, target);
-    await finished(followed.output, { writable: false });
+    const ended = finished(followed.output, { writable: false });
+    ended.catch(() => undefined);
+    return { ended };
   };
   const { tty } = container.metadata.config;
-  const outputs: Promise<void>[] = [];
-  if (client.stdout !== undefined) outputs.push(follow('stdout', client.stdout));
-  if (client.stderr !== undefined && !tty) outputs.push(follow('stderr', client.stderr));
-  const said = client.stdin === undefined ? undefined : feed(rt, container, client.stdin, undo);
+  const following: ReturnType<typeof follow>[] = [];
+  if (client.stdout !== undefined) following.push(follow('stdout', client.stdout));
+  if (client.stderr !== undefined && !tty) following.push(follow('stderr', client.stderr));
+  const followed = Promise.all(following);
+  // What the container answers to the client's first words is for this client.
+  const { stdin } = client;
+  const said = stdin === undefined ? undefined : followed.then(() => feed(rt, container, stdin, undo));
   said?.catch((error: unknown) => rt.log.warn({ id: container.id, err: error }, 'could not bring stdin to an end'));
   if (tty) client.onResize((size) => void resize(rt, container, size));
   const ended: Promise<unknown> =
-    outputs.length > 0 ? Promise.all(outputs) : Promise.race([container.exited, said ?? container.exited]);
+    following.length > 0
+      ? followed.then((outputs) => Promise.all(outputs.map((output) => output.ended)))
+      : Promise.race([container.exited, said ?? container.exited]);
   ended.catch(() => undefined);
   await orStopped(ended, client.gone);
   if (client.gone.aborted) throw BerthError.from(client.gone.reason, `client of container ${container.id}`);
@@ -61,6 +72,7 @@ async function resize(rt: Runtime, { id }: Container, size: TerminalSize): Promi
 async function feed(rt: Runtime, container: Container, stdin: Readable, undo: DisposableStack): Promise<void> {
   const { id } = container;
   const { tty, stdin: hasStdin, stdinOnce } = container.metadata.config;
+  if (undo.disposed) return;
   const fd = hasStdin ? openInput(rt.stdio.stdinPath(id)) : undefined;
   if (fd === undefined) {
     stdin.resume();
