@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { useCri } from '../support/cri-suite.ts';
 import { TestNriPlugin } from '../support/nri-plugin.ts';
@@ -11,6 +12,7 @@ const suite = useCri((dir) => ({
     plugin_config_path: `${dir}/nri/conf.d`,
     // Long enough for a plugin on a loaded machine.
     request_timeout: '4s',
+    registration_timeout: '30s',
   },
 }));
 
@@ -103,6 +105,23 @@ describe('NRI plugins', () => {
     expect(JSON.parse(info.info ?? '')).toMatchObject({
       runtimeSpec: { linux: { resources: { cpu: { shares: 333 } } } },
     });
+    await suite.removePod(id);
+  });
+
+  it('have the time of a registration to take in what is there, and miss nothing that is made meanwhile', async () => {
+    const pod = suite.podConfig();
+    const id = await suite.runPod(pod);
+    let made: Promise<string> | undefined;
+    using plugin = await connect('10', {
+      Synchronize: async () => {
+        made = suite.create(id, pod, suite.containerConfig('c', 'true'));
+        await sleep(4_500);
+        return {};
+      },
+      CreateContainer: nothing,
+    });
+    await made;
+    expect(plugin.seen).toEqual(['Configure', 'Synchronize', 'CreateContainer']);
     await suite.removePod(id);
   });
 

@@ -6,7 +6,7 @@ import { allEvents, type NriEvent, type NriIn, type NriOut, nriEvents, nriPackag
 import { logical, type Multiplexer } from './multiplexer.ts';
 
 export interface PluginLimits {
-  /** Milliseconds from the connection to the registration. */
+  /** Milliseconds from the connection to the registration, and again to take in what is there. */
   readonly registration: number;
   /** Milliseconds that a plugin has for one event. */
   readonly request: number;
@@ -101,16 +101,22 @@ export class NriPlugin {
     this.#events = events === 0 ? allEvents : events;
   }
 
-  /** Tells the plugin what is there; answers the changes that it wants. Messages hold as many objects as fit. */
+  /**
+   * Tells the plugin what is there; answers the changes that it wants. Messages hold as many objects as fit. A plugin takes
+   * longer to look at all of them than at one event, so it has the time of a registration, which this is the end of.
+   *
+   * @throws deadline_exceeded; unavailable when it has gone
+   */
   async synchronize(pods: readonly NriIn<'PodSandbox'>[], containers: readonly NriIn<'Container'>[]): Promise<Updates> {
     const call = unary(this.#client, plugins, 'Synchronize', names.SynchronizeRequest, names.SynchronizeResponse);
+    const timeoutMs = Math.max(this.#limits.registration, this.#limits.request);
     const perMessage = 500;
     const rounds = Math.max(1, Math.ceil(pods.length / perMessage), Math.ceil(containers.length / perMessage));
     for (let round = 0; ; round += 1) {
       const part = <T>(list: readonly T[]) => list.slice(round * perMessage, (round + 1) * perMessage);
       const more = round + 1 < rounds;
       const request = { pods: part(pods), containers: part(containers), more };
-      const { update } = await call(request, { timeoutMs: this.#limits.request });
+      const { update } = await call(request, { timeoutMs });
       if (more) continue;
       this.#synchronized.resolve();
       return update;
