@@ -35,11 +35,16 @@ class Conversation {
   }
 }
 
-/** Says everything in turn; answers the last answer. */
+/** Keeps content from the collector, which may come at any time, until it is looked at. */
+const root = { 'containerd.io/gc.root': 'x' };
+
+/** Says everything in turn; answers the last answer. What is committed without labels is a root. */
 async function write(...requests: readonly WriteContentRequest[]): Promise<WriteContentResponse__Output> {
   const conversation = new Conversation(suite.clients);
   let answer: WriteContentResponse__Output | undefined;
-  for (const request of requests) answer = await conversation.say(request);
+  for (const request of requests) {
+    answer = await conversation.say(request.action === 'COMMIT' ? { labels: root, ...request } : request);
+  }
   await conversation.end();
   return answer ?? expect.unreachable('nothing was said');
 }
@@ -83,7 +88,7 @@ describe('a write', () => {
     const total = data.length + 1;
     await expect(write({ action: 'COMMIT', ref, total, data })).rejects.toMatchObject({ code: 'failed_precondition' });
     expect(await offsetOf(ref)).toBe(data.length);
-    const labels = { kept: 'yes', empty: '' };
+    const labels = { kept: 'yes', empty: '', ...root };
     await write({ action: 'COMMIT', ref, offset: data.length, data: Buffer.from('!'), labels });
     const digest = digestOf(Buffer.concat([data, Buffer.from('!')]));
     const { info } = await suite.clients.content.info({ digest });
