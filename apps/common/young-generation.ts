@@ -15,6 +15,7 @@ export function collectYoungGeneration(): void {
 }
 
 function exposed(): Collect {
+  // Contexts made from here on have the function; the main one, with all that runs in it, has not.
   setFlagsFromString('--expose-gc');
   return runInNewContext('gc') as Collect;
 }

@@ -1,5 +1,4 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { collectYoungGeneration } from '#common/young-generation.ts';
 
 const MIB = 1024 * 1024;
 
@@ -17,7 +16,7 @@ export class ShortLivedBuffers {
    * @param limit bytes that may come together before they are let go. Too few, and what is still waiting to be used is
    *   taken for old; too many, and V8 looks at the whole heap by itself, which costs ten times as much.
    */
-  constructor(limit = 8 * MIB, letGo = youngCollection()) {
+  constructor(limit = 8 * MIB, letGo = collectYoungGeneration) {
     this.#limit = limit;
     this.#letGo = letGo;
   }
@@ -29,11 +28,4 @@ export class ShortLivedBuffers {
     this.#bytes = 0;
     this.#letGo();
   }
-}
-
-function youngCollection(): () => void {
-  // Contexts made from here on have the function; the main one, with all that runs in it, has not.
-  setFlagsFromString('--expose-gc');
-  const collect: (options: { readonly type: 'minor' }) => void = runInNewContext('gc');
-  return () => collect({ type: 'minor' });
 }
