@@ -6,9 +6,7 @@ import type { ContentDefinition, ContentHandlers } from '#proto/containerd/servi
 import type { DiffDefinition, DiffHandlers } from '#proto/containerd/services/diff/v1/Diff.ts';
 import type { LeasesDefinition, LeasesHandlers } from '#proto/containerd/services/leases/v1/Leases.ts';
 import type { SnapshotsDefinition, SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
-
-/** A lease that a killed process leaves behind ends by itself. */
-const leaseMs = 60 * 60 * 1000;
+import { leased } from './leased.ts';
 
 /** What containers have changed in their root file systems, by the services of the core. */
 export class RootfsDiff {
@@ -28,17 +26,8 @@ export class RootfsDiff {
 
   /** Writes the changes of the snapshot as an uncompressed OCI layer. @throws not_found */
   async write(key: string, file: FileHandle): Promise<void> {
-    const expire = new Date(Date.now() + leaseMs).toISOString();
-    const { lease } = await this.#leases.create({
-      id: `diff-${randomUUID()}`,
-      labels: { 'containerd.io/gc.expire': expire },
-    });
-    try {
-      await this.#write(key, file, { lease: lease?.id });
-    } finally {
-      // With it go the view and the layer.
-      if (lease !== null) await this.#leases.delete({ id: lease.id });
-    }
+    // With the lease go the view and the layer.
+    await leased(this.#leases, 'diff', (call) => this.#write(key, file, call));
   }
 
   async #write(key: string, file: FileHandle, call: CallOptions): Promise<void> {

@@ -6,10 +6,8 @@ import type { ContentDefinition, ContentHandlers } from '#proto/containerd/servi
 import type { DiffDefinition, DiffHandlers } from '#proto/containerd/services/diff/v1/Diff.ts';
 import type { LeasesDefinition, LeasesHandlers } from '#proto/containerd/services/leases/v1/Leases.ts';
 import type { SnapshotsDefinition, SnapshotsHandlers } from '#proto/containerd/services/snapshots/v1/Snapshots.ts';
+import { leased } from '../core-client/leased.ts';
 import { chainId, type ImageFacts } from './image-reader.ts';
-
-/** A lease that a killed process leaves behind ends by itself. */
-const LEASE_MS = 60 * 60 * 1000;
 
 /** Unpacks images that other clients brought in without unpacking them, layer by layer over berthd's API. */
 export class ImageUnpacker {
@@ -48,13 +46,7 @@ export class ImageUnpacker {
     if (layers.length !== diffIds.length) {
       throw new BerthError('data_loss', `image ${id} has ${layers.length} layers, and diff ids of ${diffIds.length}`);
     }
-    const expire = new Date(Date.now() + LEASE_MS).toISOString();
-    const { lease } = await this.#leases.create({
-      id: `unpack-${randomUUID()}`,
-      labels: { 'containerd.io/gc.expire': expire },
-    });
-    const call = { lease: lease?.id };
-    try {
+    await leased(this.#leases, 'unpack', async (call) => {
       for (const [index, layer] of layers.entries()) {
         const chain = chainId(diffIds.slice(0, index + 1));
         if (await this.#exists(chain, call)) continue;
@@ -64,9 +56,7 @@ export class ImageUnpacker {
       const label = `containerd.io/gc.ref.snapshot.${this.#snapshotter}`;
       const info = { digest: id, labels: { [label]: last } };
       await this.#content.update({ info, updateMask: { paths: [`labels.${label}`] } }, call);
-    } finally {
-      if (lease !== null) await this.#leases.delete({ id: lease.id });
-    }
+    });
   }
 
   async #apply(layer: Descriptor, diffId: string, parent: string, chain: string, call: CallOptions): Promise<void> {
