@@ -28,7 +28,7 @@ const courses: readonly Course[] = [
   [['cgroups of version 2', vitest('guest/cgroup-v2', 'shim-lifecycle', 'shim-stdio', 'shim-cgroup', 'shim-oom')]],
   [['systemd', vitest('guest/systemd-cgroup', 'guest/units')]],
   [['AppArmor, checkpoints', vitest('guest/apparmor', 'guest/checkpoint')]],
-  [['SELinux', vitest('guest/selinux'), 'security=selinux selinux=1']],
+  [['SELinux', vitest('guest/selinux'), selinux]],
   [
     ['before a power cut', vitest('guest/before-power-cut')],
     ['after the power cut', vitest('guest/after-power-cut')],
