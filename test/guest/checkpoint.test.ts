@@ -2,32 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { counting, goesOn, startCounting } from '../support/counting-container.ts';
 import { patient, useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks } from '../support/leaks.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useCri();
-
-/** What a container of these tests does: count, so that it is seen whether it goes on. */
-const counting = 'n=0; while :; do n=$((n+1)); echo $n; echo $n > /count; sleep 0.05; done';
-
-async function running(): Promise<{ id: string; podId: string; pod: ReturnType<typeof suite.podConfig> }> {
-  const pod = suite.podConfig();
-  const podId = await suite.runPod(pod);
-  const id = await suite.start(podId, pod, suite.containerConfig('main', counting));
-  await suite.logged(pod, 'main', '2');
-  return { id, podId, pod };
-}
-
-function lines(pod: { logDirectory: string }): number {
-  return suite.log(pod, 'main').length;
-}
-
-/** Waits until the container has said more. */
-async function goesOn(pod: { logDirectory: string }): Promise<void> {
-  const before = lines(pod);
-  await waitFor('the container to go on', () => lines(pod) > before + 2);
-}
 
 /** criu says in a log only what it stumbles over. */
 async function checkpoint(containerId: string, location: string): Promise<void> {
@@ -48,10 +28,11 @@ async function checkpoint(containerId: string, location: string): Promise<void> 
 describe('a checkpoint', () => {
   it('holds processes, files and descriptions of a container, which goes on', async () => {
     const before = await suite.clean();
-    const { id, podId, pod } = await running();
+    const counter = await startCounting(suite);
+    const { id, podId } = counter;
     const location = join(suite.dir, 'whole.tar');
     await checkpoint(id, location);
-    await goesOn(pod);
+    await goesOn(suite, counter);
     expect(statSync(location).mode & 0o777).toBe(0o600);
     const names = execFileSync('tar', ['-tf', location], { encoding: 'utf8' }).split('\n');
     for (const name of ['config.dump', 'spec.dump', 'status.dump', 'rootfs-diff.tar', 'dump.log', 'container.log']) {
@@ -70,7 +51,8 @@ describe('a checkpoint', () => {
   });
 
   it('that a crash cuts short lets the container go on at the next start', async () => {
-    const { id, podId, pod } = await running();
+    const counter = await startCounting(suite);
+    const { id, podId } = counter;
     const location = join(suite.dir, 'cut.tar');
     const call = suite.cri.runtime.checkpointContainer({ containerId: id, location }, patient).catch(() => undefined);
     await waitFor('the checkpoint to be under way', () => {
@@ -79,7 +61,7 @@ describe('a checkpoint', () => {
     await suite.berth.cri.restartAfterKill9();
     await call;
     await suite.cri.runtime.version({}, patient);
-    await goesOn(pod);
+    await goesOn(suite, counter);
     await waitFor('what was left to go', () => readdirSync(join(suite.dir, 'root/cri/checkpoints')).length === 0);
     await suite.removePod(podId);
   });
