@@ -37,6 +37,6 @@ export class RootfsDiff {
     const view = `diff-${randomUUID()}`;
     const { mounts: left } = await this.#snapshots.view({ snapshotter, key: view, parent: info?.parent ?? '' }, call);
     const { diff } = await this.#diff.diff({ left, right, mediaType: mediaTypes.ociLayer }, call);
-    for await (const { data } of this.#content.read({ digest: diff?.digest ?? '' }, call)) await file.write(data);
+    for await (const { data } of this.#content.read({ digest: diff?.digest ?? '' }, call)) await file.appendFile(data);
   }
 }
