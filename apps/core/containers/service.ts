@@ -3,6 +3,7 @@ import { implement, type Service } from '#common/grpc/adapter.ts';
 import { serviceDefinition } from '#common/grpc/proto.ts';
 import type { Logger } from '#common/log.ts';
 import { timestampFromInstant } from '#common/timestamp.ts';
+import { encode } from '#common/wire/codec.ts';
 import { encodePages } from '#common/wire/pages.ts';
 import type {
   Container__Output,
@@ -12,23 +13,35 @@ import type { ContainersHandlers } from '#proto/containerd/services/containers/v
 import { fromAny, fromAnys, toAny, toAnys } from '../metadata/typed-bytes.ts';
 import type { Container, ContainerInput, ContainerStore } from './store.ts';
 
+const getResponse = 'containerd.services.containers.v1.GetContainerResponse';
 const listResponse = 'containerd.services.containers.v1.ListContainersResponse';
 
 /** `containerd.services.containers.v1.Containers`. */
 export function containersService(containers: ContainerStore, log: Logger): Service {
+  const encoded = new WeakMap<Container, Buffer>();
+  /**
+   * A response with one container that is read again and again; undefined for others. All responses have it in field 1,
+   * so that one's bytes are those of each.
+   */
+  const encodedOnce = (ns: string, container: Container): Buffer | undefined => {
+    if (!containers.keeps(ns, container)) return undefined;
+    return encoded.getOrInsertComputed(container, () => encode(getResponse, { container: toWire(container) }));
+  };
+  const answer = (ns: string, container: Container) => encodedOnce(ns, container) ?? { container: toWire(container) };
   return implement<ContainersHandlers>(
     serviceDefinition('containerd.services.containers.v1.Containers'),
     {
       get({ id }, { namespace }) {
-        return { container: toWire(containers.get(namespace, id)) };
+        return answer(namespace, containers.get(namespace, id));
       },
       list({ filters }, { namespace }) {
-        return encodePages(listResponse, containers.each(namespace, filters), (page) => ({
-          containers: page.map(toWire),
-        }));
+        const each = containers
+          .each(namespace, filters)
+          .map((container) => encodedOnce(namespace, container) ?? container);
+        return encodePages(listResponse, each, (page) => ({ containers: page.map(toWire) }));
       },
       *listStream({ filters }, { namespace }) {
-        for (const container of containers.each(namespace, filters)) yield { container: toWire(container) };
+        for (const container of containers.each(namespace, filters)) yield answer(namespace, container);
       },
       create({ container }, { namespace }) {
         return { container: toWire(containers.create(namespace, fromWire(container))) };

@@ -19,6 +19,8 @@ import type { Container, ContainerInput, ContainerStore } from './store.ts';
 
 /** As many records as a list holds in memory at a time: some hundred kilobytes of specs. */
 const rowsAtOnce = 128;
+/** More than a node runs, of some KiB each. Of those beyond, each is read anew whenever it is asked for. */
+const MAX_KNOWN = 1024;
 
 export interface ContainerStoreParts {
   readonly db: Database;
@@ -28,8 +30,14 @@ export interface ContainerStoreParts {
   readonly onRelease: () => void;
 }
 
+/**
+ * Containers are read over and over, by clients that list them, and seldom change: what was read is kept until it does.
+ * Nobody else writes to the table while the daemon serves.
+ */
 export class SqliteContainerStore implements ContainerStore {
   readonly #db: Database;
+  /** By namespace and id, NUL between them. */
+  readonly #known = new Map<string, Container>();
   readonly #parts: ContainerStoreParts;
   #updated: (ns: string, container: Container) => void = () => {};
 
@@ -39,6 +47,8 @@ export class SqliteContainerStore implements ContainerStore {
   }
 
   get(ns: string, id: string): Container {
+    const known = this.#known.get(keyOf(ns, id));
+    if (known !== undefined) return known;
     const row = this.#db.get<ContainerRow>('SELECT * FROM containers WHERE ns = ? AND id = ?', ns, id);
     if (!row) throw new BerthError('not_found', `container "${id}" in namespace "${ns}" not found`);
     const extensions = this.#db.all<ExtensionRow>(
@@ -46,7 +56,10 @@ export class SqliteContainerStore implements ContainerStore {
       ns,
       id,
     );
-    return recordOf(row, (each) => containerOf(each, extensions), nameOf);
+    return this.#keep(
+      ns,
+      recordOf(row, (each) => containerOf(each, extensions), nameOf),
+    );
   }
 
   list(ns: string, filters?: readonly string[]): Container[] {
@@ -56,24 +69,23 @@ export class SqliteContainerStore implements ContainerStore {
   *each(ns: string, filters?: readonly string[]): Generator<Container> {
     const matches = matcher(filters);
     let last = '';
-    let rows: readonly ContainerRow[];
+    let ids: readonly { readonly id: string }[];
     do {
-      rows = this.#db.all<ContainerRow>(
-        'SELECT * FROM containers WHERE ns = ? AND id > ? ORDER BY id LIMIT ?',
-        ns,
-        last,
-        rowsAtOnce,
-      );
-      const first = rows[0]?.id ?? '';
-      last = rows.at(-1)?.id ?? '';
-      const extensions = this.#extensionsOf(ns, first, last);
-      const decode = (row: ContainerRow) => containerOf(row, extensions.get(row.id) ?? []);
-      for (const container of recordsOf(this.#db, rows, decode, nameOf)) {
+      ids = this.#db.all('SELECT id FROM containers WHERE ns = ? AND id > ? ORDER BY id LIMIT ?', ns, last, rowsAtOnce);
+      const first = ids[0]?.id ?? '';
+      last = ids.at(-1)?.id ?? '';
+      const known = ids.map(({ id }) => this.#known.get(keyOf(ns, id)));
+      const containers = known.every((each) => each !== undefined) ? known : this.#between(ns, first, last);
+      for (const container of containers) {
         const { id, image, runtime, labels } = container;
         const fields = { id, image: image || undefined, 'runtime.name': runtime.name };
         if (matches({ fields, maps: { labels } })) yield container;
       }
-    } while (rows.length === rowsAtOnce);
+    } while (ids.length === rowsAtOnce);
+  }
+
+  keeps(ns: string, container: Container): boolean {
+    return this.#known.get(keyOf(ns, container.id)) === container;
   }
 
   create(ns: string, input: ContainerInput): Container {
@@ -127,6 +139,7 @@ export class SqliteContainerStore implements ContainerStore {
       insertExtensions(this.#db, ns, container);
       return container;
     });
+    this.#known.delete(keyOf(ns, updated.id));
     this.#updated(ns, updated);
     const { id, image, labels, snapshotKey } = updated;
     this.#parts.events.publishTyped(ns, '/containers/update', 'containerd.events.ContainerUpdate', {
@@ -145,8 +158,28 @@ export class SqliteContainerStore implements ContainerStore {
   delete(ns: string, id: string): void {
     const { changes } = this.#db.run('DELETE FROM containers WHERE ns = ? AND id = ?', ns, id);
     if (changes === 0) throw new BerthError('not_found', `container "${id}" in namespace "${ns}" not found`);
+    this.#known.delete(keyOf(ns, id));
     this.#parts.events.publishTyped(ns, '/containers/delete', 'containerd.events.ContainerDelete', { id });
     this.#parts.onRelease();
+  }
+
+  /** The containers from `first` to `last`, both included. */
+  #between(ns: string, first: string, last: string): Container[] {
+    const rows = this.#db.all<ContainerRow>(
+      'SELECT * FROM containers WHERE ns = ? AND id BETWEEN ? AND ? ORDER BY id',
+      ns,
+      first,
+      last,
+    );
+    const extensions = this.#extensionsOf(ns, first, last);
+    const decode = (row: ContainerRow) => containerOf(row, extensions.get(row.id) ?? []);
+    return recordsOf(this.#db, rows, decode, nameOf).map((container) => this.#keep(ns, container));
+  }
+
+  /** What a transaction reads may be taken back with it. */
+  #keep(ns: string, container: Container): Container {
+    if (this.#known.size < MAX_KNOWN && !this.#db.inTransaction) this.#known.set(keyOf(ns, container.id), container);
+    return container;
   }
 
   /** Those of the containers from `first` to `last`, by container. */
@@ -170,6 +203,10 @@ function checked(input: ContainerInput): ContainerInput {
     throw invalid(input.id, 'snapshotter must be set when there is a snapshot key');
   }
   return { ...input, labels: cleanLabels(input.labels) };
+}
+
+function keyOf(ns: string, id: string): string {
+  return `${ns}\0${id}`;
 }
 
 function nameOf({ ns, id }: ContainerRow): string {

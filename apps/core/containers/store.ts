@@ -37,7 +37,9 @@ export interface ContainerStore {
   /** Containers that match any of the filters, by id. @throws invalid_argument for a bad filter. */
   list(ns: string, filters?: readonly string[]): Container[];
   /** As {@link list}, one after another and few at a time: what changes meanwhile may or may not be among them. */
-  each(ns: string, filters?: readonly string[]): Iterable<Container>;
+  each(ns: string, filters?: readonly string[]): IteratorObject<Container>;
+  /** Whether this very object is what every reader gets until the container changes. */
+  keeps(ns: string, container: Container): boolean;
   /** @throws already_exists; invalid_argument for a bad id, label or missing field. */
   create(ns: string, container: ContainerInput): Container;
   /**

@@ -101,6 +101,11 @@ export class Database implements Disposable {
     return result;
   }
 
+  /** Whether what is read now may be taken back. */
+  get inTransaction(): boolean {
+    return this.#inTransaction;
+  }
+
   /** Runs `callback` once the transaction under way is committed, at once outside of one, never after a rollback. */
   afterCommit(callback: () => void): void {
     if (this.#inTransaction) this.#afterCommit.push(callback);

@@ -56,6 +56,14 @@ describe('the wire codec', () => {
     expect(decode(type, encoded).namespaces.map(({ name }) => name)).toEqual(names);
   });
 
+  it('makes one message, in order, of items of which some are encoded already', () => {
+    const type = 'containerd.services.namespaces.v1.ListNamespacesResponse';
+    const message = (page: readonly string[]) => ({ namespaces: page.map((name) => ({ name })) });
+    const items = ['a', encode(type, message(['b'])), encode(type, message(['c', 'd'])), 'e', 'f', encode(type, {})];
+    const encoded = encodePages<typeof type, string>(type, items, message);
+    expect(decode(type, encoded).namespaces.map(({ name }) => name)).toEqual([...'abcdef']);
+  });
+
   it('keeps what is longer than the memory that all messages begin in', () => {
     const value = Buffer.from('0123456789abcdef'.repeat(5000));
     for (const length of [127, 128, 16_383, 16_384, 80_000]) {

@@ -60,6 +60,35 @@ describe('a container', () => {
     expect(stores.containers.list('n')).toEqual([]);
   });
 
+  it('is the same object to every reader until it changes, and another one then', () => {
+    stores.containers.create('n', container());
+    const first = stores.containers.get('n', 'c1');
+    expect(stores.containers.keeps('n', first)).toBe(true);
+    expect(stores.containers.list('n')[0]).toBe(first);
+    stores.containers.update('n', container({ labels: { app: 'mail' } }), ['labels']);
+    expect(stores.containers.keeps('n', first)).toBe(false);
+    expect(stores.containers.list('n')[0]?.labels).toEqual({ app: 'mail' });
+    stores.containers.delete('n', 'c1');
+    expect(() => stores.containers.get('n', 'c1')).toThrow('not found');
+    expect(stores.containers.list('n')).toEqual([]);
+    stores.containers.create('n', container({ image: 'other' }));
+    expect(stores.containers.get('n', 'c1').image).toBe('other');
+  });
+
+  it('is not kept as a transaction saw it that was taken back', () => {
+    stores.containers.create('n', container());
+    const undone = () =>
+      stores.db.tx(() => {
+        stores.containers.update('n', container({ image: 'undone' }), ['image']);
+        expect(stores.containers.get('n', 'c1').image).toBe('undone');
+        expect(stores.containers.list('n')[0]?.image).toBe('undone');
+        throw new Error('taken back');
+      });
+    expect(undone).toThrow('taken back');
+    expect(stores.containers.get('n', 'c1').image).toBe(container().image);
+    expect(stores.containers.list('n')[0]?.image).toBe(container().image);
+  });
+
   it('has an id of its own in its namespace', () => {
     stores.containers.create('n', container());
     expect(() => stores.containers.create('n', container())).toThrow(
