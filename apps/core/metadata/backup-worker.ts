@@ -3,6 +3,7 @@
  * way, and puts the copy in place only once that is whole and on the disk.
  */
 import { closeSync, openSync, renameSync, rmSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -53,4 +54,6 @@ function copyChecked(source: string, target: string): string | undefined {
   }
 }
 
+// This thread's alone (setpriority(2), "C library/kernel differences"): calls needn't wait for a copy that nobody waits for.
+setPriority(constants.priority.PRIORITY_LOW);
 parentPort?.postMessage(copy(workerData as BackupJob));
