@@ -15,7 +15,8 @@ import { senderOf } from './sender.ts';
  * What a service's author writes, one function per method, named as on the wire but with a small first letter:
  *
  * - unary: `(req, ctx) => Res | Promise<Res>`
- * - server stream: `(req, ctx) => AsyncIterable<Res>`, or an `Iterable` where nothing is waited for, which costs less
+ * - server stream: `(req, ctx) => AsyncIterable<Res>`, or what costs less: an `Iterable` where nothing is waited for, a
+ *   {@link Pouring} where items come by themselves
  * - both ways: `(requests, ctx) => AsyncIterable<Res>`
  *
  * `H` is the generated `XHandlers`. A method left out answers UNIMPLEMENTED. What is thrown becomes the status. Wherever
@@ -29,11 +30,20 @@ type Handler<Kind, Types> = Types extends { req: infer Req; res: infer Res }
   ? Kind extends 'unary'
     ? (req: Req, ctx: CallContext) => Res | Buffer | Promise<Res | Buffer>
     : Kind extends 'serverStream'
-      ? (req: Req, ctx: CallContext) => AsyncIterable<Res | Encoded> | Iterable<Res | Encoded>
+      ? (req: Req, ctx: CallContext) => AsyncIterable<Res | Encoded> | Iterable<Res | Encoded> | Pouring<Res | Encoded>
       : (requests: AsyncIterable<Req>, ctx: CallContext) => AsyncIterable<Res | Encoded>
   : never;
 
 type Encoded = Buffer | FramedMessage;
+
+/** A stream that hands over each of its items when there is one. */
+export interface Pouring<Item> {
+  /**
+   * Once `write` has answered false, `room` is to be waited for before the next item. What it rejects with, or what `write`
+   * throws, ends the stream. Resolves when the stream is over.
+   */
+  pour(write: (item: Item) => boolean, room: () => Promise<void>): Promise<void>;
+}
 
 /** A service that a {@link GrpcServer} can serve. */
 export interface Service {
@@ -132,9 +142,14 @@ async function respond(
   const writer = new MessageWriter(senderOf(call));
   let failure: BerthError | undefined;
   try {
-    const items = (handler as Untyped)(input, ctx) as AsyncIterable<unknown> | Iterable<unknown>;
+    const items = (handler as Untyped)(input, ctx) as AsyncIterable<unknown> | Iterable<unknown> | Pouring<unknown>;
     if (Symbol.iterator in items) await writeAll(items, writer, ctx.signal);
-    else await pump(items, writer, ctx.signal);
+    else if ('pour' in items) {
+      await items.pour(
+        (item) => writer.write(item),
+        () => writer.room(ctx.signal),
+      );
+    } else await pump(items, writer, ctx.signal);
   } catch (error) {
     // Whatever the handler made of it, a cancelled call ends as cancelled.
     failure = BerthError.from(ctx.cancelled ? ctx.signal.reason : error);

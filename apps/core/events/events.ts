@@ -31,6 +31,15 @@ export interface EventPublisher {
   forward(envelope: Envelope): void;
 }
 
+/** One subscriber's events: to be read in one of two ways. */
+export interface EventStream extends AsyncIterableIterator<Envelope> {
+  /**
+   * Calls `write` with each event, as soon as it is published where it can. Once `write` answers false, it waits for `room`
+   * before the next. Resolves when the subscription ends quietly; rejects with the reason else, or with what was thrown.
+   */
+  pour(write: (envelope: Envelope) => boolean, room: () => Promise<void>): Promise<void>;
+}
+
 /** Where events are listened to. */
 export interface EventSubscriber {
   /**
@@ -41,7 +50,7 @@ export interface EventSubscriber {
    * what was queued for it is dropped: it has to subscribe again and look at the state anew.
    * @throws invalid_argument for a filter that doesn't parse.
    */
-  subscribe(filters: readonly string[], signal?: AbortSignal): AsyncIterableIterator<Envelope>;
+  subscribe(filters: readonly string[], signal?: AbortSignal): EventStream;
 }
 
 /** An event with the place behind it, or a place alone. */

@@ -5,7 +5,7 @@ import { timestampNow } from '#common/timestamp.ts';
 import { encode } from '#common/wire/codec.ts';
 import type { WireTypes } from '#proto/wire.ts';
 import { eventField } from './event-fields.ts';
-import type { Envelope, EventFollower, EventPublisher, EventSubscriber, Followed } from './events.ts';
+import type { Envelope, EventFollower, EventPublisher, EventStream, EventSubscriber, Followed } from './events.ts';
 import type { EventJournal } from './journal.ts';
 import { MissedExits } from './missed-exits.ts';
 import { type QueueLimits, Subscription } from './subscription.ts';
@@ -46,7 +46,7 @@ export class EventExchange implements EventPublisher, EventSubscriber, EventFoll
     for (const subscription of this.#subscriptions) subscription.offer(envelope);
   }
 
-  subscribe(filters: readonly string[], signal?: AbortSignal): AsyncIterableIterator<Envelope> {
+  subscribe(filters: readonly string[], signal?: AbortSignal): EventStream {
     const subscription = this.#subscribe(matcher(filters), signal);
     for (const envelope of this.#missedExits.list()) subscription.offer(envelope);
     return subscription;

@@ -1,4 +1,5 @@
-import { decode, encode } from '#common/wire/codec.ts';
+import { decode } from '#common/wire/codec.ts';
+import { encoded } from './encoded.ts';
 import { envelopeOf } from './envelope.ts';
 import type { Envelope } from './events.ts';
 
@@ -60,7 +61,7 @@ export class JournalSegment {
 
   /** Answers the bytes that its file lacks now. */
   append(envelope: Envelope): Buffer {
-    const event = encode(type, envelope);
+    const { message: event } = encoded(envelope);
     const start = this.#length;
     this.#length += lengthBytes + event.length;
     this.#makeRoom();

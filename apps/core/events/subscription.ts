@@ -1,5 +1,5 @@
 import { BerthError } from '#common/errors.ts';
-import type { Envelope } from './events.ts';
+import type { Envelope, EventStream } from './events.ts';
 
 /** How far a subscriber may lag behind. */
 export interface QueueLimits {
@@ -13,8 +13,10 @@ interface Waiter {
   reject(error: BerthError): void;
 }
 
-/** One subscriber's bounded queue, read as an async iterator. */
-export class Subscription implements AsyncIterableIterator<Envelope> {
+type Write = (envelope: Envelope) => boolean;
+
+/** One subscriber's bounded queue. */
+export class Subscription implements EventStream {
   readonly #matches: (envelope: Envelope) => boolean;
   readonly #limits: QueueLimits;
   readonly #onEnd: (self: Subscription) => void;
@@ -22,6 +24,8 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
   #head = 0;
   #bytes = 0;
   #waiter: Waiter | undefined;
+  /** Takes what comes at once, while it is there and nothing is queued. */
+  #write: Write | undefined;
   #ended = false;
   #failure: BerthError | undefined;
 
@@ -34,12 +38,28 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
   /** Queues the envelope if it matches; ends the subscription with `resource_exhausted` when its queue is full. */
   offer(envelope: Envelope): void {
     if (this.#ended || !this.#matches(envelope)) return;
-    if (this.#waiter !== undefined) {
-      const waiter = this.#waiter;
+    if (this.#write !== undefined && this.#writes(envelope, this.#write)) return;
+    const waiter = this.#waiter;
+    if (waiter === undefined) this.#enqueue(envelope);
+    else {
       this.#waiter = undefined;
       waiter.resolve({ done: false, value: envelope });
-      return;
     }
+  }
+
+  /** Whether there is nothing more to do: with no room left, whoever pours is told by the event that took the last of it. */
+  #writes(envelope: Envelope, write: Write): boolean {
+    try {
+      if (write(envelope)) return true;
+    } catch (error) {
+      this.end(BerthError.from(error));
+      return true;
+    }
+    this.#write = undefined;
+    return false;
+  }
+
+  #enqueue(envelope: Envelope): void {
     const waiting = this.#queue.length - this.#head;
     const bytes = this.#bytes + envelope.event.value.length;
     if (waiting >= this.#limits.events || (waiting > 0 && bytes > this.#limits.bytes)) {
@@ -66,20 +86,25 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
     else waiter.reject(failure);
   }
 
-  next(): Promise<IteratorResult<Envelope>> {
-    const value = this.#queue[this.#head];
-    if (value !== undefined) {
-      this.#head += 1;
-      this.#bytes -= value.event.value.length;
-      if (this.#head === this.#queue.length) {
-        this.#queue = [];
-        this.#head = 0;
-      } else if (this.#head >= 1024) {
-        this.#queue = this.#queue.slice(this.#head);
-        this.#head = 0;
+  async pour(write: Write, room: () => Promise<void>): Promise<void> {
+    try {
+      for (;;) {
+        for (let queued = this.#shift(); queued !== undefined; queued = this.#shift()) {
+          if (!write(queued)) await room();
+        }
+        this.#write = write;
+        const { done } = await this.next();
+        if (done) return;
+        await room();
       }
-      return Promise.resolve({ done: false, value });
+    } finally {
+      this.end();
     }
+  }
+
+  next(): Promise<IteratorResult<Envelope>> {
+    const value = this.#shift();
+    if (value !== undefined) return Promise.resolve({ done: false, value });
     if (this.#failure !== undefined) {
       const failure = this.#failure;
       this.#failure = undefined;
@@ -92,6 +117,21 @@ export class Subscription implements AsyncIterableIterator<Envelope> {
     return new Promise((resolve, reject) => {
       this.#waiter = { resolve, reject };
     });
+  }
+
+  #shift(): Envelope | undefined {
+    const envelope = this.#queue[this.#head];
+    if (envelope === undefined) return undefined;
+    this.#head += 1;
+    this.#bytes -= envelope.event.value.length;
+    if (this.#head === this.#queue.length) {
+      this.#queue = [];
+      this.#head = 0;
+    } else if (this.#head >= 1024) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    return envelope;
   }
 
   return(): Promise<IteratorResult<Envelope>> {
