@@ -296,14 +296,14 @@ export class DirectorySnapshotter implements Snapshotter {
     return row;
   }
 
-  #filesOf({ id, kind, labels }: SnapshotRow): SnapshotFiles {
-    const parents = this.#rows.ancestors(id).map((below) => this.#directories.pathOf(below));
+  #filesOf({ id, kind, parent, labels }: SnapshotRow): SnapshotFiles {
+    const parents = parent === null ? [] : this.#withAncestors(parent);
     return { directory: this.#directories.pathOf(id), kind, parents, labels: forDriver(labelsFromColumn(labels)) };
   }
 
   /** The directories of a committed snapshot and all below it. */
   #withAncestors(id: number): string[] {
-    return [id, ...this.#rows.ancestors(id)].map((below) => this.#directories.pathOf(below));
+    return this.#rows.chain(id).map((below) => this.#directories.pathOf(below));
   }
 
   /** A kill or a power cut may have kept some from being written. */

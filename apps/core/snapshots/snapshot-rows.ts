@@ -11,6 +11,7 @@ export interface SnapshotRow {
   readonly id: number;
   readonly name: string;
   readonly kind: SnapshotKind;
+  readonly parent: number | null;
   readonly parent_name: string | null;
   readonly labels: string;
   /** null until counted. */
@@ -20,15 +21,18 @@ export interface SnapshotRow {
   readonly updated_at: number;
 }
 
-const select = `SELECT s.id, s.name, s.kind, p.name AS parent_name, s.labels, s.size, s.inodes, s.created_at, s.updated_at
+const select = `SELECT s.id, s.name, s.kind, s.parent, p.name AS parent_name, s.labels, s.size, s.inodes, s.created_at, s.updated_at
   FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent`;
 
 const rowsPerPage = 100;
+/** More images than a node holds. */
+const MAX_CHAINS = 1024;
 
 /** The rows of one snapshotter. */
 export class SnapshotRows {
   readonly #db: Database;
   readonly #snapshotter: string;
+  readonly #chains = new Map<number, readonly number[]>();
 
   constructor(db: Database, snapshotter: string) {
     this.#db = db;
@@ -78,18 +82,22 @@ export class SnapshotRows {
     return new Set(rows.map(({ id }) => id));
   }
 
-  /** Ids of all committed snapshots below, nearest first. */
-  ancestors(id: number): number[] {
-    return this.#db
-      .all<{ id: number }>(
-        `WITH RECURSIVE below (id, depth) AS (
-           SELECT parent, 1 FROM snapshots WHERE id = ? AND parent IS NOT NULL
-           UNION ALL
-           SELECT s.parent, depth + 1 FROM snapshots s JOIN below b ON s.id = b.id WHERE s.parent IS NOT NULL
-         ) SELECT id FROM below ORDER BY depth`,
-        id,
-      )
-      .map((row) => row.id);
+  /** Ids of a committed snapshot and of all below it, from the top. It stays the same: neither parents nor ids change then. */
+  chain(id: number): readonly number[] {
+    const known = this.#chains.get(id);
+    if (known !== undefined) return known;
+    const rows = this.#db.all<{ id: number }>(
+      `WITH RECURSIVE chain (id, depth) AS (
+         SELECT id, 0 FROM snapshots WHERE id = ?
+         UNION ALL
+         SELECT s.parent, depth + 1 FROM snapshots s JOIN chain c ON s.id = c.id WHERE s.parent IS NOT NULL
+       ) SELECT id FROM chain ORDER BY depth`,
+      id,
+    );
+    const chain = rows.map((row) => row.id);
+    if (this.#chains.size === MAX_CHAINS) this.#chains.clear();
+    this.#chains.set(id, chain);
+    return chain;
   }
 
   /** Names of the active snapshots and views above. */
