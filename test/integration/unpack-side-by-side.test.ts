@@ -151,6 +151,49 @@ describe('the layers of an image', () => {
     expect(await shown('overlayfs', top)).toEqual(expected);
   });
 
+  it('are written in directories that only layers below have, before those are there', async () => {
+    const image = await imageOf([
+      [
+        { name: 'usr/', type: '5', mode: 0o751, uid: 7, mtime: 1_000 },
+        { name: 'usr/lib/', type: '5', mode: 0o711, mtime: 2_000 },
+        { name: 'usr/lib/old', data: 'old' },
+        { name: 'lib', type: '2', linkName: 'usr/lib' },
+      ],
+      [
+        { name: 'usr/lib/early', data: 'early' },
+        { name: 'usr/new/early', data: 'early' },
+        { name: 'usr/new/', type: '5', mode: 0o700, mtime: 4_000 },
+      ],
+      [
+        { name: 'usr/new/later', data: 'later' },
+        { name: 'lib/early', data: 'through the link' },
+        { name: 'lib/gone', data: 'gone' },
+      ],
+      [
+        { name: 'lib/early', data: 'again' },
+        { name: 'lib/linked', type: '1', linkName: 'lib/old' },
+        { name: 'usr/lib/.wh.gone' },
+      ],
+    ]);
+    const early = (): string[] => fs.globSync('snapshots/overlayfs/*/fs/{usr/lib,lib}/early', { cwd: dir });
+    const top = await new ImageUnpacker({ ...stores, applier }, 3).unpack(
+      request(image, 'overlayfs', {
+        available: async (layer) => {
+          if (layer === image.layers[0]) await waitFor('all others to be written', () => early().length === 3);
+        },
+      }),
+    );
+    expect(early()).toHaveLength(3);
+    expect(early().every((path) => path.endsWith('/usr/lib/early'))).toBe(true);
+    await new ImageUnpacker({ ...stores, applier }).unpack(request(image, 'native'));
+    const expected = await shown('native', top);
+    expect(expected.map((line) => line.split(' ')[0])).toEqual([
+      ...['root', 'lib', 'usr', 'usr/lib', 'usr/lib/early', 'usr/lib/linked', 'usr/lib/old'],
+      ...['usr/new', 'usr/new/early', 'usr/new/later'],
+    ]);
+    expect(await shown('overlayfs', top)).toEqual(expected);
+  });
+
   it('leave nothing behind when the lowest is damaged and the others wait for it', async () => {
     const image = await imageOf(layers);
     const unpacker = new ImageUnpacker({ ...stores, applier }, 2);

@@ -17,6 +17,8 @@ export interface ApplyRequest {
    * snapshot has no parent yet then.
    */
   readonly lowers?: (() => Promise<readonly string[]>) | undefined;
+  /** Whether those are still being written. */
+  readonly isAhead?: boolean;
   readonly signal?: AbortSignal | undefined;
   /** Told the bytes of the blob that were read, a few times a second. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
@@ -80,7 +82,12 @@ export class LayerApplier implements Disposable {
       request.lowers === undefined ? applyTarget(request.mounts) : baselessTarget(request.mounts);
     await using blob = await openBlob(request.blobPath);
     if (request.signal?.aborted) throw BerthError.from(request.signal.reason, 'the layer was not applied');
-    const job: ApplyJob = { blob: `/proc/${process.pid}/fd/${blob.fd}`, root, whiteouts };
+    const job: ApplyJob = {
+      blob: `/proc/${process.pid}/fd/${blob.fd}`,
+      root,
+      whiteouts,
+      isAhead: request.isAhead === true,
+    };
     const child = this.#take();
     using deadline = deadlineOf(this.#deadlineMs);
     const signal = AbortSignal.any([deadline.signal, ...(request.signal === undefined ? [] : [request.signal])]);

@@ -13,22 +13,22 @@ export class AheadPlaces {
   }
 
   /**
-   * Resolves once the layer may begin: with a place, or because its turn has come. Disposing the answer gives the place
-   * back, as the turn does.
+   * Resolves once the layer may begin: with a place, ahead of those below, or because its turn has come. Disposing the
+   * answer gives the place back, as the turn does.
    * @param turn settles when the layer is the lowest that isn't done, or when those below have failed.
    */
-  async take(turn: Promise<unknown>): Promise<Disposable> {
-    const taken = Promise.withResolvers<void>();
+  async take(turn: Promise<unknown>): Promise<Disposable & { readonly isAhead: boolean }> {
+    const taken = Promise.withResolvers<boolean>();
     let state: 'waiting' | 'placed' | 'none' = 'waiting';
     const give = (): void => {
       state = 'placed';
-      taken.resolve();
+      taken.resolve(true);
     };
     const leave = (): void => {
       if (state === 'placed') this.#release();
       else this.#waiting.delete(give);
       state = 'none';
-      taken.resolve();
+      taken.resolve(false);
     };
     turn.then(leave, leave);
     // The turn may have come already.
@@ -37,8 +37,7 @@ export class AheadPlaces {
       this.#waiting.add(give);
       this.#fill();
     }
-    await taken.promise;
-    return { [Symbol.dispose]: leave };
+    return { isAhead: await taken.promise, [Symbol.dispose]: leave };
   }
 
   #release(): void {

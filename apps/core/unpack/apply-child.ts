@@ -10,6 +10,7 @@ import * as native from '#common/native/index.ts';
 import { ShortLivedBuffers } from '../diff/short-lived-buffers.ts';
 import type { ApplyJob, ChildMessage } from './apply-protocol.ts';
 import { decompress, detectCompression } from './decompress.ts';
+import { OutOfPlace } from './directory-tree.ts';
 import { LayerWriter } from './layer-writer.ts';
 import { LineChannel } from './line-channel.ts';
 import { lowerLayersOver } from './lower-call.ts';
@@ -26,13 +27,30 @@ function send(message: ChildMessage): void {
   channel.send(message);
 }
 
+type Applied = Omit<Extract<ChildMessage, { readonly type: 'done' }>, 'type'>;
+
 async function apply(job: ApplyJob): Promise<ChildMessage> {
   process.umask(0);
   const blob = fs.openSync(job.blob, 'r');
+  const again = job.isAhead ? fs.openSync(job.blob, 'r') : undefined;
   native.chroot(job.root);
   // Opened before anything is written: it tells of all writes that fail from here on (syncfs(2)).
   const root = fs.openSync('/', 'r');
 
+  const below = lowerLayersOver(channel);
+  const writer = new LayerWriter(job.whiteouts, below, job.isAhead);
+  const applied = await unpack(blob, writer).catch((error: unknown) => {
+    if (!(error instanceof OutOfPlace) || again === undefined) throw error;
+    writer.discard();
+    // Now the layers below are there.
+    return unpack(again, new LayerWriter(job.whiteouts, below, false));
+  });
+  native.syncfs(root);
+  return { type: 'done', ...applied };
+}
+
+/** Reads the layer and writes it. @throws OutOfPlace when it has to be done over, with what is known now. */
+async function unpack(blob: number, writer: LayerWriter): Promise<Applied> {
   const start = Buffer.alloc(6);
   const length = fs.readSync(blob, start);
   const compression = detectCompression(start.subarray(0, length));
@@ -40,7 +58,6 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   source.unshift(start.subarray(0, length));
   const hash = createHash('sha256');
   const reader = new TarReader();
-  const writer = new LayerWriter(job.whiteouts, lowerLayersOver(channel));
   const buffers = new ShortLivedBuffers(LET_GO_SIZE);
   let size = 0;
   let told = 0;
@@ -58,8 +75,7 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
   }
   reader.close();
   writer.finish();
-  native.syncfs(root);
-  return { type: 'done', diffId: `sha256:${hash.digest('hex')}`, size, hasRoot: writer.hasRoot };
+  return { diffId: `sha256:${hash.digest('hex')}`, size, hasRoot: writer.hasRoot };
 }
 
 // Written now, since after chroot its path would mean a place in the layer.

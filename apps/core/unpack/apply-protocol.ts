@@ -13,6 +13,8 @@ export interface ApplyJob {
   readonly blob: string;
   readonly root: string;
   readonly whiteouts: Whiteouts;
+  /** Whether the layers below aren't there yet: questions about them wait until they are. */
+  readonly isAhead: boolean;
 }
 
 /** Lines from the child beside its lookups; `done` or `error` is the last one. */

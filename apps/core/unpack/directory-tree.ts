@@ -2,29 +2,44 @@ import * as fs from 'node:fs';
 import { BerthError } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, displayPath, fsPath } from './byte-path.ts';
-import type { LowerDirectory, LowerFile, LowerLayers } from './lower.ts';
+import type { LowerDirectory, LowerEntry, LowerFile, LowerLayers } from './lower.ts';
 
 const MAX_LINKS = 40;
 /** Where aufs, which Docker once used, kept files with several links. */
 export const AUFS_LINKS = '.wh..wh.plnk';
 
-/** Makes a directory that the archive didn't describe: `lower` has the attributes of the one it stands on, if any. */
-export type MakeParent = (path: string, lower: LowerDirectory | undefined, replaces: 'nothing' | 'whiteout') => void;
+/** What becomes of a directory that the archive didn't describe. */
+export interface ParentMaker {
+  /** Makes it: `lower` has the attributes of the one it stands on, if any. */
+  make(path: string, lower: LowerDirectory | undefined, replaces: 'nothing' | 'whiteout'): void;
+  /** Says of one that was made before the layers below were there what it stands on. */
+  found(path: string, lower: LowerDirectory): void;
+}
+
+/** A directory was made ahead of the layers below, where one of them has a symlink: what was written is out of place. */
+export class OutOfPlace extends Error {}
 
 /**
  * The directories of the layer being written, seen merged with the layers below: symlinks of either are followed inside
  * the root, and a directory that only a lower layer has is made here with that layer's attributes.
+ *
+ * Ahead of the layers below, a question about them waits until they are written. So a parent is taken for a directory
+ * then, and the question comes later: with the first that can't be put off, or with {@link settle}.
  */
 export class DirectoryTree {
   readonly #below: LowerLayers;
-  readonly #make: MakeParent;
+  readonly #parents: ParentMaker;
   /** Directories known to be here; the value says whether a lower layer shows through. */
   readonly #known = new Map<string, boolean>();
   readonly #resolved = new Map<string, string>();
+  #isAhead: boolean;
+  /** Taken for directories ahead of the layers below, the outer ones first. */
+  readonly #assumed = new Set<string>();
 
-  constructor(below: LowerLayers, hasLower: boolean, make: MakeParent) {
+  constructor(below: LowerLayers, hasLower: boolean, isAhead: boolean, parents: ParentMaker) {
     this.#below = below;
-    this.#make = make;
+    this.#parents = parents;
+    this.#isAhead = isAhead;
     this.#known.set('', hasLower);
   }
 
@@ -51,15 +66,16 @@ export class DirectoryTree {
     }
   }
 
-  /** Whether a lower layer may show something in the directory `path`. */
+  /** Whether a lower layer may show something in the directory `path`. @throws OutOfPlace */
   isMerged(path: string): boolean {
+    this.settle();
     return this.#known.get(path) === true;
   }
 
   /** What a lower layer shows at `path`, whose parent is a known directory, unless it is a directory. */
   fileBelow(path: string): LowerFile | undefined {
     if (!this.isMerged(path.slice(0, path.lastIndexOf('/')))) return undefined;
-    const entry = this.#below.lookup(path);
+    const entry = this.#lookup(path);
     return entry.kind === 'none' || entry.kind === 'other' || entry.kind === 'directory' ? undefined : entry;
   }
 
@@ -69,6 +85,31 @@ export class DirectoryTree {
     for (const known of this.#known.keys()) {
       if (known === path || known.startsWith(`${path}/`)) this.#known.delete(known);
     }
+  }
+
+  /** Asks what was put off. @throws OutOfPlace */
+  settle(): void {
+    for (const path of this.#assumed) {
+      this.#assumed.delete(path);
+      const lower = this.#ask(path);
+      if (lower.kind === 'symlink') throw new OutOfPlace(`a layer below has a symlink at ${displayPath(path)}`);
+      // Something else may stand here by now.
+      if (!this.#known.has(path)) continue;
+      if (lower.kind === 'directory') this.#parents.found(path, lower);
+      else this.seal(path);
+    }
+  }
+
+  #lookup(path: string): LowerEntry {
+    this.settle();
+    return this.#ask(path);
+  }
+
+  /** The first answer comes when the layers below are there, the next ones without a wait. */
+  #ask(path: string): LowerEntry {
+    const entry = this.#below.lookup(path);
+    this.#isAhead = false;
+    return entry;
   }
 
   #walk(parts: readonly string[], make: boolean): string | undefined {
@@ -114,13 +155,24 @@ export class DirectoryTree {
     }
     if (stat?.isSymbolicLink()) return { target: byteString(fs.readlinkSync(fsPath(path), 'buffer')) };
     if (stat !== undefined && !isWhiteout(stat)) throw notDirectory(path, 'it is a file');
-    const lower = stat === undefined && this.#known.get(parent) === true ? this.#below.lookup(path) : undefined;
+    const isMerged = stat === undefined && this.#known.get(parent) === true;
+    if (isMerged && make && this.#isAhead && !path.includes('/.wh.')) {
+      this.#assumed.add(path);
+      this.#parents.make(path, undefined, 'nothing');
+      this.#known.set(path, true);
+      return 'directory';
+    }
+    const lower = isMerged ? this.#lookup(path) : undefined;
     if (lower?.kind === 'symlink') return { target: lower.target };
     if (lower?.kind !== 'directory' && !make) return undefined;
     if (path.includes('/.wh.') && path !== `/${AUFS_LINKS}`) {
       throw notDirectory(path, 'names that begin with ".wh." are for whiteouts');
     }
-    this.#make(path, lower?.kind === 'directory' ? lower : undefined, stat === undefined ? 'nothing' : 'whiteout');
+    this.#parents.make(
+      path,
+      lower?.kind === 'directory' ? lower : undefined,
+      stat === undefined ? 'nothing' : 'whiteout',
+    );
     this.#known.set(path, lower?.kind === 'directory');
     return 'directory';
   }

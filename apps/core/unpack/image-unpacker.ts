@@ -89,10 +89,10 @@ export class ImageUnpacker {
     this.#applier.warm();
     await request.available(layer);
     if (!request.snapshotter.rebases) await place.below;
-    using _ = await this.#ahead.take(place.below);
+    using start = await this.#ahead.take(place.below);
     request.signal.throwIfAborted();
     try {
-      await this.#makeSnapshot(request, layer, place);
+      await this.#makeSnapshot(request, layer, { ...place, isAhead: start.isAhead });
     } catch (error) {
       // A client may have unpacked the same layer by itself meanwhile.
       if (!isCode(error, 'already_exists') || !this.#present(request, place.chainId)) throw error;
@@ -111,9 +111,13 @@ export class ImageUnpacker {
     return true;
   }
 
-  async #makeSnapshot(request: UnpackRequest, layer: Descriptor, place: Place): Promise<void> {
+  async #makeSnapshot(
+    request: UnpackRequest,
+    layer: Descriptor,
+    place: Place & { readonly isAhead: boolean },
+  ): Promise<void> {
     const { ns, snapshotter, lease, signal } = request;
-    const { chainId, parent, diffId, below } = place;
+    const { chainId, parent, diffId, below, isAhead } = place;
     const labels = { [labelKeys.snapshotRef]: chainId };
     const rebased = snapshotter.rebases && parent !== '';
     const lowers = (): Promise<string[]> => below.then(() => snapshotter.layers(ns, parent));
@@ -124,7 +128,7 @@ export class ImageUnpacker {
         blobPath: this.#content.pathOf(layer.digest),
         mediaType: layer.mediaType,
         mounts,
-        lowers: rebased ? lowers : undefined,
+        ...(rebased && { lowers, isAhead }),
         signal,
         onProgress: (bytes) => request.onProgress?.(layer, bytes),
       });

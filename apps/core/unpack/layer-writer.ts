@@ -1,8 +1,8 @@
 import * as fs from 'node:fs';
-import { BerthError, messageOf } from '#common/errors.ts';
+import { BerthError, isCode, messageOf } from '#common/errors.ts';
 import { hasErrno } from '#common/node-error.ts';
 import { byteString, components, displayPath, fsPath } from './byte-path.ts';
-import { AUFS_LINKS, DirectoryTree, isWhiteout, lstat } from './directory-tree.ts';
+import { AUFS_LINKS, DirectoryTree, isWhiteout, lstat, OutOfPlace } from './directory-tree.ts';
 import { isOverlayXattr, makeNode, pruneXattrs, setTimes, setXattr } from './file-attributes.ts';
 import { COPY_PATH, type LowerAttributes, type LowerDirectory, type LowerFile, type LowerLayers } from './lower.ts';
 import { malformed, type TarEntry } from './tar-header.ts';
@@ -40,16 +40,21 @@ export class LayerWriter {
   #entry: TarEntry | undefined;
   #hasAufsLinks = false;
 
-  constructor(whiteouts: Whiteouts, below: LowerLayers) {
+  /** @param isAhead whether the layers below may not be there yet, so that each question about them waits. */
+  constructor(whiteouts: Whiteouts, below: LowerLayers, isAhead: boolean) {
     this.#below = below;
     this.#whiteouts = whiteouts;
     this.#written = fs.readdirSync('/').length > 0 ? new Set() : undefined;
-    this.#tree = new DirectoryTree(below, whiteouts.style === 'overlay', (path, lower, replaces) =>
-      this.#makeParent(path, lower, replaces),
-    );
+    this.#tree = new DirectoryTree(below, whiteouts.style === 'overlay', isAhead, {
+      make: (path, lower, replaces) => this.#makeParent(path, lower, replaces),
+      found: (path, lower) => {
+        // What the archive says of it itself counts more.
+        if (!this.#times.has(path)) this.#likeLower(path, lower);
+      },
+    });
   }
 
-  /** @throws BerthError that names the entry. */
+  /** @throws BerthError that names the entry; OutOfPlace */
   handle(event: TarEvent): void {
     try {
       if (event.type === 'data') this.#data(event.data);
@@ -60,8 +65,12 @@ export class LayerWriter {
         this.#begin(event.entry);
       }
     } catch (error) {
+      if (error instanceof OutOfPlace) throw error;
+      const impossible = hasErrno(error, ...IMPOSSIBLE);
+      // What can't be in one place may well be in another.
+      if (impossible || isCode(error, 'invalid_argument')) this.#tree.settle();
       const context = `layer entry "${displayPath(this.#entry?.name ?? '')}"`;
-      if (!hasErrno(error, ...IMPOSSIBLE)) throw BerthError.from(error, context);
+      if (!impossible) throw BerthError.from(error, context);
       throw new BerthError('invalid_argument', `${context}: ${messageOf(error)}`, { cause: error });
     }
   }
@@ -71,11 +80,18 @@ export class LayerWriter {
     return this.#times.has('/');
   }
 
-  /** Sets the directories' times, the inner ones first. */
+  /** Asks what was put off, and sets the directories' times, the inner ones first. @throws OutOfPlace */
   finish(): void {
+    this.#tree.settle();
     if (this.#hasAufsLinks && lstat(`/${AUFS_LINKS}`) !== undefined) this.#remove(`/${AUFS_LINKS}`);
     const paths = [...this.#times].sort(([a], [b]) => (a < b ? 1 : -1));
     for (const [path, [atime, mtime]] of paths) setTimes(path, atime, mtime);
+  }
+
+  /** Removes all that was written. */
+  discard(): void {
+    if (this.#file !== undefined) fs.closeSync(this.#file.fd);
+    for (const path of children('/')) this.#remove(path);
   }
 
   #begin(entry: TarEntry): void {
@@ -288,7 +304,10 @@ export class LayerWriter {
     if (replaces === 'whiteout' && this.#whiteouts.style === 'overlay') {
       setXattr(path, `${this.#whiteouts.xattr}.overlay.opaque`, Buffer.from('y'));
     }
-    if (lower === undefined) return;
+    if (lower !== undefined) this.#likeLower(path, lower);
+  }
+
+  #likeLower(path: string, lower: LowerDirectory): void {
     this.#attributes(path, lower);
     this.#times.set(path, [BigInt(lower.mtime), BigInt(lower.mtime)]);
   }
