@@ -65,8 +65,12 @@ export interface Native {
   /**
    * Files of one folder, in the order of their names, without the white space at their ends. undefined for one that
    * isn't there, also where a cgroup or process vanishes meanwhile. Their bytes are taken for Latin-1.
+   *
+   * `kept` has a place per name for its open descriptor, -1 where there is none: what is read stays open there and is read
+   * again without a look at its path, and what is gone is closed. Only for files of cgroupfs, which come in one read; the
+   * caller closes what it keeps.
    */
-  readSmall(folder: string, names: readonly string[]): (string | undefined)[];
+  readSmall(folder: string, names: readonly string[], kept?: Int32Array): (string | undefined)[];
   /** Writes all of it; waits where the descriptor does. */
   writeAll(fd: number, bytes: Uint8Array): void;
   /** `st_mode` of what the path leads to. */

@@ -1,8 +1,8 @@
 import type { CgroupFolders } from '#common/cgroup/folders.ts';
 import { flatValue } from '#common/cgroup/kernel-files.ts';
 import { type Pressures, pressuresOf } from '#common/cgroup/pressure.ts';
-import { readSmall } from '#common/native/index.ts';
 import { nowNs } from '#common/timestamp.ts';
+import type { CgroupFiles } from './cgroup-files.ts';
 
 /** What a cgroup, with those below it, used up to one moment. Sizes in bytes; absent where the kernel doesn't count. */
 export interface CgroupSample {
@@ -30,25 +30,35 @@ export interface MemorySample {
 /** v1 writes "no limit" as the largest multiple of the page size; nobody has a machine with this much memory. */
 const NO_LIMIT = 2n ** 62n;
 
+const cpuFilesV1 = ['cpuacct.usage'];
+const memoryFilesV1 = ['memory.usage_in_bytes', 'memory.limit_in_bytes', 'memory.stat', 'memory.memsw.limit_in_bytes'];
+const pidsFilesV1 = ['pids.current'];
+const filesV2 = [
+  'cpu.stat',
+  'memory.current',
+  'memory.max',
+  'memory.stat',
+  'memory.swap.current',
+  'memory.swap.max',
+  'pids.current',
+  'cpu.pressure',
+  'memory.pressure',
+  'io.pressure',
+];
+
 /** Reads the few files that CRI's statistics need: this happens for every container of the node every few seconds. */
-export function sampleOf(cgroup: CgroupFolders): CgroupSample {
-  return cgroup.version === 1 ? sampleV1(cgroup.folders) : sampleV2(cgroup.folder);
+export function sampleOf(cgroup: CgroupFolders, files: CgroupFiles): CgroupSample {
+  return cgroup.version === 1 ? sampleV1(cgroup.folders, files) : sampleV2(cgroup.folder, files);
 }
 
-function sampleV1(folders: ReadonlyMap<string, string>): CgroupSample {
-  const read = (controller: string, ...files: string[]): (string | undefined)[] => {
+function sampleV1(folders: ReadonlyMap<string, string>, files: CgroupFiles): CgroupSample {
+  const read = (controller: string, names: readonly string[]): (string | undefined)[] => {
     const folder = folders.get(controller);
-    return folder === undefined ? [] : readSmall(folder, files);
+    return folder === undefined ? [] : files.read(folder, names);
   };
-  const [cpu] = read('cpuacct', 'cpuacct.usage');
-  const [usage, limit, stat, swapLimit] = read(
-    'memory',
-    'memory.usage_in_bytes',
-    'memory.limit_in_bytes',
-    'memory.stat',
-    'memory.memsw.limit_in_bytes',
-  );
-  const [processes] = read('pids', 'pids.current');
+  const [cpu] = read('cpuacct', cpuFilesV1);
+  const [usage, limit, stat, swapLimit] = read('memory', memoryFilesV1);
+  const [processes] = read('pids', pidsFilesV1);
   const swap = flatValue(stat, 'total_swap');
   return {
     at: nowNs(),
@@ -62,21 +72,10 @@ function sampleV1(folders: ReadonlyMap<string, string>): CgroupSample {
   };
 }
 
-function sampleV2(folder: string): CgroupSample {
-  const [cpu, usage, limit, stat, swap, swapLimit, processes, cpuPressure, memoryPressure, ioPressure] = readSmall(
+function sampleV2(folder: string, files: CgroupFiles): CgroupSample {
+  const [cpu, usage, limit, stat, swap, swapLimit, processes, cpuPressure, memoryPressure, ioPressure] = files.read(
     folder,
-    [
-      'cpu.stat',
-      'memory.current',
-      'memory.max',
-      'memory.stat',
-      'memory.swap.current',
-      'memory.swap.max',
-      'pids.current',
-      'cpu.pressure',
-      'memory.pressure',
-      'io.pressure',
-    ],
+    filesV2,
   );
   const usec = numberOf(flatValue(cpu, 'usage_usec'));
   const swapUsage = numberOf(swap);

@@ -7,6 +7,7 @@ import type { PodSandboxStats } from '#proto/runtime/v1/PodSandboxStats.ts';
 import { podInterface } from '../cni/network.ts';
 import type { Container } from '../store/container.ts';
 import type { Sandbox } from '../store/sandbox.ts';
+import { CgroupFiles } from './cgroup-files.ts';
 import { type CgroupSample, sampleOf } from './cgroup-sample.ts';
 import { CpuRates } from './cpu-rates.ts';
 import { type Usage, uint64, usageOf } from './messages.ts';
@@ -26,6 +27,7 @@ export class Stats {
   #layersRoot: string | undefined;
   readonly #layers: WritableLayers;
   readonly #rates = new CpuRates();
+  readonly #files = new CgroupFiles();
   /** The kernel's folders of what runs; they don't change while it does. */
   readonly #folders = new WeakMap<Container | Sandbox, { readonly pid: number; readonly cgroup: CgroupFolders }>();
 
@@ -116,7 +118,7 @@ export class Stats {
     started: bigint,
   ): { sample?: CgroupSample; usage: Usage } {
     if (cgroup === undefined) return { usage: { cpu: null, memory: null, swap: null, io: null } };
-    const sample = sampleOf(cgroup);
+    const sample = sampleOf(cgroup, this.#files);
     const rate = this.#rates.rate(item, { at: sample.at, used: sample.cpuNs ?? 0n }, started);
     return { sample, usage: usageOf(sample, rate) };
   }

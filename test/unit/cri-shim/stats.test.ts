@@ -1,8 +1,18 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BerthError } from '#common/errors.ts';
+import { CgroupFiles } from '../../../apps/cri-shim/stats/cgroup-files.ts';
 import { sampleOf } from '../../../apps/cri-shim/stats/cgroup-sample.ts';
 import { CpuRates } from '../../../apps/cri-shim/stats/cpu-rates.ts';
 import { usageOf } from '../../../apps/cri-shim/stats/messages.ts';
@@ -34,7 +44,7 @@ describe('a sample of a cgroup', () => {
       'pids.current': '3',
       'cpu.pressure': 'some avg10=1.50 avg60=0.00 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3',
     });
-    const { cpu, memory, swap, io } = usageOf(sampleOf({ version: 2, folder: dir }), 5n);
+    const { cpu, memory, swap, io } = usageOf(sampleOf({ version: 2, folder: dir }, new CgroupFiles()), 5n);
     expect(cpu).toMatchObject({
       usageCoreNanoSeconds: { value: '1500000' },
       usageNanoCores: { value: '5' },
@@ -61,7 +71,7 @@ describe('a sample of a cgroup', () => {
       'memory.stat': 'rss 1\ntotal_rss 3000\ntotal_inactive_file 6000\ntotal_pgfault 7\ntotal_pgmajfault 2',
     });
     const folders = new Map(['cpuacct', 'memory'].map((controller) => [controller, dir]));
-    const { cpu, memory, swap } = usageOf(sampleOf({ version: 1, folders }), 0n);
+    const { cpu, memory, swap } = usageOf(sampleOf({ version: 1, folders }, new CgroupFiles()), 0n);
     expect(cpu).toMatchObject({ usageCoreNanoSeconds: { value: '42' }, psi: null });
     expect(memory).toMatchObject({
       workingSetBytes: { value: '0' },
@@ -72,12 +82,70 @@ describe('a sample of a cgroup', () => {
   });
 
   it('of a cgroup that is gone is empty', () => {
-    expect(usageOf(sampleOf({ version: 2, folder: join(dir, 'gone') }), 0n)).toEqual({
+    expect(usageOf(sampleOf({ version: 2, folder: join(dir, 'gone') }, new CgroupFiles()), 0n)).toEqual({
       cpu: null,
       memory: null,
       swap: null,
       io: null,
     });
+  });
+});
+
+describe('files of cgroups', () => {
+  const names = ['usage', 'limit'];
+  const openFiles = (): number =>
+    readdirSync('/proc/self/fd').filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`).startsWith(dir);
+      } catch {
+        return false;
+      }
+    }).length;
+
+  it('stay open and tell what they hold now, also those that come later', () => {
+    const kept = new CgroupFiles();
+    files({ usage: '1' });
+    expect(kept.read(dir, names)).toEqual(['1', undefined]);
+    expect(openFiles()).toBe(1);
+    files({ usage: '22', limit: 'line\n'.repeat(2000) });
+    expect(kept.read(dir, names)).toEqual(['22', 'line\n'.repeat(2000).trimEnd()]);
+    files({ usage: '3' });
+    expect(kept.read(dir, names)[0]).toBe('3');
+    expect(kept.read(dir, ['limit'])[0]).toContain('line');
+    expect(openFiles()).toBe(2);
+  });
+
+  it('are closed when nobody asks for them any more', async () => {
+    const kept = new CgroupFiles({ idleMs: 5 });
+    files({ usage: '1', limit: '2' });
+    kept.read(dir, names);
+    await expect.poll(openFiles).toBe(0);
+    expect(kept.read(dir, names)).toEqual(['1', '2']);
+    await expect.poll(openFiles).toBe(0);
+  });
+
+  it('are read without being kept beyond the bound', () => {
+    const kept = new CgroupFiles({ most: 3 });
+    files({ usage: '1', limit: '2' });
+    mkdirSync(join(dir, 'other'));
+    writeFileSync(join(dir, 'other', 'usage'), '5\n');
+    expect(kept.read(dir, names)).toEqual(['1', '2']);
+    expect(kept.read(join(dir, 'other'), names)).toEqual(['5', undefined]);
+    expect(openFiles()).toBe(2);
+  });
+
+  it('of a cgroup that is gone hold nothing, and give room to others', () => {
+    const root = `/sys/fs/cgroup/${existsSync('/sys/fs/cgroup/pids') ? 'pids/' : ''}`;
+    const folder = `${root}${basename(dir)}`;
+    const kept = new CgroupFiles({ most: 1 });
+    const list = ['cgroup.procs'];
+    mkdirSync(folder);
+    expect(kept.read(folder, list)).toEqual(['']);
+    rmdirSync(folder);
+    expect(kept.read(folder, list)).toEqual([undefined]);
+    files({ usage: '1' });
+    kept.read(dir, ['usage']);
+    expect(openFiles()).toBe(1);
   });
 });
 
