@@ -35,7 +35,18 @@ const sigkill = 9;
 const abortGraceMs = 10_000;
 
 /** Variables that are the shim's own, or that would make the OCI runtime talk to somebody else's systemd unit. */
-const privateVariables = /^(?:BUN_|BERTH_|MIMALLOC_|NOTIFY_SOCKET=|LISTEN_FDS=|LISTEN_PID=|LISTEN_FDNAMES=)/;
+const privateVariables = /^(?:BUN_|BERTH_|MIMALLOC_|NOTIFY_SOCKET$|LISTEN_FDS$|LISTEN_PID$|LISTEN_FDNAMES$)/;
+
+/**
+ * What an OCI runtime gets of the shim's environment, as "K=V". runc has nothing to do side by side: with a second
+ * processor its Go runtime wakes threads that find no work, in runc and in the `runc init` that it passes the variable on
+ * to, for a twentieth of the time of an exec. Containers never see it. The value that the shim itself has is the daemon's,
+ * meant for shims in Go, and no operator's: who wants another for the runtime names a program that sets it.
+ */
+export function runtimeEnvironment(env: NodeJS.ProcessEnv): string[] {
+  const kept = Object.entries({ ...env, GOMAXPROCS: '1' }).filter(([name]) => !privateVariables.test(name));
+  return kept.map(([name, value]) => `${name}=${value}`);
+}
 
 /**
  * The command line of an OCI runtime: runc, crun, youki (opencontainers/runtime-tools, `command-line-interface.md`).
@@ -54,9 +65,7 @@ export class Runc {
     this.runtime = runtime;
     this.#folder = folder;
     this.#reaper = reaper;
-    this.#env = Object.entries(process.env)
-      .map(([key, value]) => `${key}=${value}`)
-      .filter((variable) => !privateVariables.test(variable));
+    this.#env = runtimeEnvironment(process.env);
   }
 
   /** After an abort the runtime may go on for a while, so that it ends in order; then it is killed: `canceled`. */
