@@ -10,8 +10,8 @@ import type { SoakOptions } from './main.ts';
 const width = 20;
 const warmUp = 1_000;
 
-export async function churnSoak({ rounds = 10_000, tell }: SoakOptions): Promise<void> {
-  await using bed = await soakBed();
+export async function churnSoak({ rounds = 10_000, handler, tell }: SoakOptions): Promise<void> {
+  await using bed = await soakBed(handler);
   const churn = async (pods: number): Promise<void> => {
     let left = pods;
     const worker = async (): Promise<void> => {

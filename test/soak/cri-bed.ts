@@ -10,6 +10,7 @@ import type { CriClients } from '../support/cri-clients.ts';
 import { busybox, freeNetwork, patient } from '../support/cri-suite.ts';
 import type { LeakScope } from '../support/leaks.ts';
 import { removeScratch, scratchDir } from '../support/scratch.ts';
+import { suitCrun } from '../support/suit-crun.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 /** Both daemons, for pods that come and go. */
@@ -31,11 +32,13 @@ export interface StandingPod {
   readonly log: string;
 }
 
-export async function soakBed(): Promise<SoakBed> {
+/** `handler` is the pods' runtime handler. */
+export async function soakBed(handler = ''): Promise<SoakBed> {
   await using stack = new AsyncDisposableStack();
   const dir = scratchDir();
   const cgroup = dir.slice(dir.lastIndexOf('/') + 1).toLowerCase();
   stack.defer(() => removeScratch(dir));
+  if (handler === 'crun') stack.defer(suitCrun(dir));
   stack.defer(() => removeCgroups(cgroup));
   const berth = await startBerth({ dir, network: freeNetwork(), logLevel: 'warn' });
   stack.defer(() => removeBridge(berth.network));
@@ -66,7 +69,7 @@ export async function soakBed(): Promise<SoakBed> {
       logDirectory,
       linux: { cgroupParent: `/${cgroup}`, securityContext: {} },
     };
-    const { podSandboxId } = await runtime.runPodSandbox({ config }, patient);
+    const { podSandboxId } = await runtime.runPodSandbox({ config, runtimeHandler: handler }, patient);
     const container = {
       metadata: { name: 'c', attempt: 0 },
       image: { image: busybox },
@@ -96,7 +99,7 @@ export async function soakBed(): Promise<SoakBed> {
       logDirectory,
       linux: { cgroupParent: `/${cgroup}`, securityContext: {} },
     };
-    const { podSandboxId } = await runtime.runPodSandbox({ config: sandboxConfig }, patient);
+    const { podSandboxId } = await runtime.runPodSandbox({ config: sandboxConfig, runtimeHandler: handler }, patient);
     const config = {
       metadata: { name: 'c', attempt: 0 },
       image: { image: busybox },

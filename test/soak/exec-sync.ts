@@ -14,8 +14,8 @@ const width = 8;
 const warmUp = 2_000;
 const tellEvery = 5_000;
 
-export async function execSyncSoak({ rounds = 100_000, tell }: SoakOptions): Promise<void> {
-  await using bed = await soakBed();
+export async function execSyncSoak({ rounds = 100_000, handler, tell }: SoakOptions): Promise<void> {
+  await using bed = await soakBed(handler);
   const { containerId } = await bed.start('target', { command: ['sleep', '1000000'] });
   let calls = 0;
   const probe = async (): Promise<void> => {

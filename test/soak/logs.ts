@@ -19,8 +19,8 @@ const rotations = 10;
 const kills = 3;
 const entry = /^\d{4}-\d\d-\d\dT\S+ stdout ([PF]) (.*)$/;
 
-export async function logsSoak({ seed, rounds = 1_000_000, tell }: SoakOptions): Promise<void> {
-  await using bed = await soakBed();
+export async function logsSoak({ seed, rounds = 1_000_000, handler, tell }: SoakOptions): Promise<void> {
+  await using bed = await soakBed(handler);
   const lines = Math.ceil(rounds / containers);
   const random = new Random(seed);
   const text = Array.from({ length: lines }, (_, n) => lineOf(n, random));

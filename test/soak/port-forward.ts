@@ -16,8 +16,8 @@ const width = 8;
 const warmUp = 3_000;
 const tellEvery = 1_000;
 
-export async function portForwardSoak({ rounds = 10_000, tell }: SoakOptions): Promise<void> {
-  await using bed = await soakBed();
+export async function portForwardSoak({ rounds = 10_000, handler, tell }: SoakOptions): Promise<void> {
+  await using bed = await soakBed(handler);
   const script = 'mkdir /www; echo from-the-pod >/www/page; exec httpd -f -p 127.0.0.1:8080 -h /www';
   const { podSandboxId } = await bed.start('target', { command: ['sh', '-c', script] });
   let connections = 0;

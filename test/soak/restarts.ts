@@ -12,8 +12,8 @@ import type { SoakOptions } from './main.ts';
 const width = 4;
 const everyMs = 5_000;
 
-export async function restartsSoak({ rounds = 24, tell }: SoakOptions): Promise<void> {
-  await using bed = await soakBed();
+export async function restartsSoak({ rounds = 24, handler, tell }: SoakOptions): Promise<void> {
+  await using bed = await soakBed(handler);
   await bed.onePod();
   const before = leakSnapshot(bed.scope);
   const counts = { pods: 0, unavailable: 0 };
