@@ -40,7 +40,8 @@ export async function soakBed(handler = ''): Promise<SoakBed> {
   stack.defer(() => removeScratch(dir));
   if (handler === 'crun') stack.defer(suitCrun(dir));
   stack.defer(() => removeCgroups(cgroup));
-  const berth = await startBerth({ dir, network: freeNetwork(), logLevel: 'warn' });
+  const settings = handler === '' ? {} : { runtimes: { [handler]: { binary: handler } } };
+  const berth = await startBerth({ dir, network: freeNetwork(), settings, logLevel: 'warn' });
   stack.defer(() => removeBridge(berth.network));
   stack.defer(() => berth.stop());
   const cri = stack.use(berth.clients());
