@@ -25,18 +25,21 @@ export async function reconcile(rt: Runtime): Promise<void> {
 }
 
 async function sandboxLook(rt: Runtime, sandbox: Sandbox, listed: CoreTask | undefined): Promise<void> {
-  const end = await endOf(rt, sandbox.id, listed);
+  const end = await endOf(rt, sandbox, listed);
   if (end !== undefined && sandbox.status.exitedAt === undefined) await sandboxExited(rt, sandbox, end);
 }
 
 async function containerLook(rt: Runtime, container: Container, listed: CoreTask | undefined): Promise<void> {
-  const end = await endOf(rt, container.id, listed);
+  const end = await endOf(rt, container, listed);
   if (end !== undefined) await containerExited(rt, container, end);
 }
 
-/** The list may be older than the task: only a second question tells that there is none. */
-async function endOf(rt: Runtime, id: string, listed: CoreTask | undefined) {
-  const task = listed ?? (await rt.core.task(id));
+/** The list may be older than the task, or lack one whose shim answered late: only a second question tells that there is none. */
+async function endOf(rt: Runtime, item: Container | Sandbox, listed: CoreTask | undefined) {
+  const task = listed ?? (await rt.core.task(item.id));
   if (task === undefined) return unseenExit();
-  return task.status === 'STOPPED' ? task : undefined;
+  if (task.status === 'STOPPED') return task;
+  // Nobody could tell it when this daemon started.
+  item.pid = task.pid;
+  return undefined;
 }

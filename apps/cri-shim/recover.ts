@@ -34,6 +34,7 @@ const perObjectMs = 30_000;
  *   unseen, with the machine or with the core's state.
  * - A pod without a stored start belongs to a RunPodSandbox that a crash cut short: nobody knows its id, it goes.
  * - A container without a stored start, but with a running task, was started a moment before the crash.
+ * - A task whose state nobody can tell runs: to take it for gone would end what it runs.
  * - FIFOs and their unread data outlive this daemon, held by the shim.
  *
  * A bad record is logged and left alone; it hinders no other.
@@ -48,7 +49,7 @@ export async function recover(rt: Runtime): Promise<Orphans> {
   const run = (wanted: string, restore: (rt: Runtime, record: CoreRecord, task?: CoreTask) => Promise<void>) =>
     forEachBounded(kind(wanted), { width, perItemMs: perObjectMs }, async (record) => {
       try {
-        await restore(rt, record, tasks.get(record.id));
+        await restore(rt, record, tasks.get(record.id) ?? (await unlisted(rt, record.id)));
       } catch (error) {
         rt.log.error({ id: record.id, err: error }, `could not recover a ${wanted}`);
       }
@@ -59,6 +60,16 @@ export async function recover(rt: Runtime): Promise<Orphans> {
   await abandonCheckpoints(rt, tasks);
   rt.log.info({ sandboxes: rt.sandboxes.values().length, containers: rt.containers.values().length }, 'recovered');
   return found;
+}
+
+/** The list leaves out tasks whose shims answer late: on a machine that is out of breath, most of them. */
+async function unlisted(rt: Runtime, id: string): Promise<CoreTask | undefined> {
+  try {
+    return await rt.core.task(id);
+  } catch (error) {
+    rt.log.warn({ id, err: error }, 'nobody can tell the state of a task: it is taken for running until somebody can');
+    return { status: 'UNKNOWN', pid: 0, exitCode: 0, exitedAt: 0n };
+  }
 }
 
 async function restoreSandbox(rt: Runtime, record: CoreRecord, task?: CoreTask): Promise<void> {

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { isCode } from '#common/errors.ts';
 import { patient, useCri } from '../support/cri-suite.ts';
 import { expectNoLeaks, type LeakSnapshot } from '../support/leaks.ts';
+import { shimProcesses } from '../support/shim-processes.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useCri();
@@ -82,6 +83,27 @@ describe.each(victims)('after kill -9 of %s', (victim) => {
     expect(suite.log(pod, 'well')).toEqual(['done']);
     await suite.removePod(id);
     await expectNoLeaks(suite.scope, clean);
+  });
+
+  it('a pod whose shims answer late goes on', async () => {
+    const { runtime } = suite.cri;
+    const pod = suite.podConfig();
+    const id = await suite.runPod(pod);
+    const container = await suite.start(id, pod, suite.containerConfig('c', counting));
+    const shims = shimProcesses('k8s.io').filter((shim) => shim.id === id || shim.id === container);
+    expect(shims).toHaveLength(2);
+    for (const { pid } of shims) process.kill(pid, 'SIGSTOP');
+    await kill9(victim);
+    for (const { pid } of shims) process.kill(pid, 'SIGCONT');
+    expect((await suite.status(container)).state).toBe('CONTAINER_RUNNING');
+    expect((await runtime.podSandboxStatus({ podSandboxId: id })).status?.state).toBe('SANDBOX_READY');
+    await waitFor('its statistics', async () => {
+      return (await runtime.containerStats({ containerId: container }, patient)).stats?.memory !== null;
+    });
+    await runtime.stopContainer({ containerId: container, timeout: '10' }, patient);
+    expect((await suite.status(container)).exitCode).toBe(6);
+    await suite.removePod(id);
+    await removeEverything();
   });
 
   it('a container that was only created can be started, one that has exited stays so', async () => {

@@ -6,7 +6,7 @@ import type { SandboxMetadata, SandboxStatus } from './records.ts';
 export class Sandbox {
   readonly metadata: SandboxMetadata;
   status: SandboxStatus;
-  /** Process id of the pause container; 0 when it doesn't run. */
+  /** Process id of the pause container; 0 when it doesn't run, or when nobody could tell after a restart. */
   pid = 0;
   /** The core may hold a task of it, running or ended. Its record must not go before. */
   hasTask = false;
@@ -23,7 +23,7 @@ export class Sandbox {
   }
 
   get ready(): boolean {
-    return this.status.startedAt !== undefined && this.status.exitedAt === undefined && this.pid !== 0;
+    return this.status.startedAt !== undefined && this.status.exitedAt === undefined;
   }
 
   /** Pods that are still being made are nobody's business yet. */
