@@ -1,3 +1,4 @@
+import { MAX_DOCUMENT } from '../../../apps/core/registry/document.ts';
 import type { Random } from '../../support/random.ts';
 
 /** Makes one thing of a JSON value wrong, or odd; the value itself stays as it is. */
@@ -25,6 +26,9 @@ const oddities: readonly Mutation[] = [
   () => 'application/vnd.docker.distribution.manifest.v1+prettyjws',
   () => 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted',
 ];
+
+/** Bytes: more than a document may have. */
+const LARGE = 2 * MAX_DOCUMENT;
 
 const strayKeys = [
   'manifests',
@@ -64,8 +68,14 @@ function change(root: { value: unknown }, random: Random): void {
   else if (random.chance(0.2)) {
     const stray = { value: random.pick(oddities)(random), enumerable: true, writable: true, configurable: true };
     Object.defineProperty(holder, random.pick(strayKeys), stray);
-  } else if (random.chance(0.1) && Array.isArray(holder[key])) holder[key] = Array(1_000).fill(holder[key]);
+  } else if (random.chance(0.1) && Array.isArray(holder[key])) holder[key] = repeated(holder[key]);
   else holder[key] = random.pick(oddities)(random);
+}
+
+/** A thousand times the value, or until it is too large: what is repeated may have been before, and no string holds that. */
+function repeated(value: unknown): unknown[] {
+  const { length } = JSON.stringify(value);
+  return Array(Math.min(1_000, Math.ceil(LARGE / length))).fill(value);
 }
 
 function nested(depth: number): unknown {
