@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readProc } from '../support/leaks.ts';
 import { isAlive, ShimBed } from '../support/shim-bed.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -44,7 +45,7 @@ exec runc "$@"
     const leader = await shim.exec('parent', ['sh', '-c', 'sh -c "sleep 500 & exit"; sleep 500']);
     const before = await waitFor('the orphan', async () => {
       const pids = await pidsNow();
-      const sleeping = pids.filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('500'));
+      const sleeping = pids.filter((pid) => readProc(pid, 'cmdline').includes('500'));
       return sleeping.length >= 2 ? pids : undefined;
     });
     expect(before).toContain(leader);

@@ -109,7 +109,7 @@ function processes(words: readonly string[]): string[] {
   return found.sort();
 }
 
-function readProc(pid: string, file: string): string {
+export function readProc(pid: string | number, file: string): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
