@@ -23,10 +23,10 @@ const eventSocket = './events.sock';
  * Serves a daemon that leads a container through its life, from Create to Shutdown: with the working directory for a
  * bundle, `true` for an OCI runtime and a `cat` for the container. Whatever a program does for the first time takes
  * several times as long, takes memory that stays, and writes into memory that forks could share: here it is done on
- * behalf of all of them. Leaves nothing but what was learned, and no thread.
+ * behalf of all of them. Leaves nothing but what was learned, and no thread. Calls back once the container is created.
  * @throws what any of the calls was refused for
  */
-export async function rehearse(): Promise<void> {
+export async function rehearse(created = (): void => undefined): Promise<void> {
   using turning = poller.byHand();
   let work: 'going on' | 'done' | 'failed' = 'going on';
   const turns = (async () => {
@@ -36,7 +36,7 @@ export async function rehearse(): Promise<void> {
     }
   })();
   try {
-    await serveAndCall(process.cwd());
+    await serveAndCall(process.cwd(), created);
     work = 'done';
   } catch (error) {
     work = 'failed';
@@ -46,7 +46,7 @@ export async function rehearse(): Promise<void> {
   }
 }
 
-async function serveAndCall(folder: string): Promise<void> {
+async function serveAndCall(folder: string, created: () => void): Promise<void> {
   const bundle = new Bundle(folder);
   const stdout = `${folder}/stdout`;
   const request: ServeRequest = {
@@ -79,6 +79,7 @@ async function serveAndCall(folder: string): Promise<void> {
     const options = Buffer.from(encode('containerd.runc.v1.Options', { binaryName: 'true', root: folder }));
     const type = 'containerd.runc.v1.Options';
     await call('Create', { id, bundle: folder, rootfs: [], stdout, options: { type_url: type, value: options } });
+    created();
     const exit = call('Wait', { id });
     await call('Start', { id });
     await call('State', { id });

@@ -406,11 +406,95 @@ static ssize_t receive_request(int socket_fd, char *bytes, int *fd) {
   return length;
 }
 
-static napi_value forked(napi_env env, int socket_fd, int fd, const char *bytes, size_t length) {
+/* Memory that a fork uses at once, and the advice that gets it there in one call (madvise(2)). */
+struct range {
+  uint64_t start, length;
+  int advice;
+};
+
+/* Flags of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
+#define PAGE_EXCLUSIVE (UINT64_C(1) << 56)
+#define PAGE_OF_FILE (UINT64_C(1) << 61)
+#define PAGE_PRESENT (UINT64_C(1) << 63)
+
+/* Appends the ranges of a mapping whose pages have those of the `asked` flags that `flags` has. Answers 0 or an errno. */
+static int append_ranges(int pagemap, uint64_t start, uint64_t end, uint64_t asked, uint64_t flags, FILE *out) {
+  int advice = flags & PAGE_OF_FILE ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
+  uint64_t entries[512], page = (uint64_t)sysconf(_SC_PAGESIZE);
+  struct range range = {.advice = advice};
+  while (start < end) {
+    size_t count = (end - start) / page < 512 ? (end - start) / page : 512;
+    ssize_t length = pread(pagemap, entries, count * sizeof *entries, (off_t)(start / page * sizeof *entries));
+    if (length <= 0) return length < 0 ? errno : EIO;
+    for (size_t n = 0; n < (size_t)length / sizeof *entries; n++, start += page) {
+      bool is_in = (entries[n] & asked) == flags;
+      if (is_in && range.length == 0) range.start = start;
+      if (is_in) range.length += page;
+      if (range.length == 0 || (is_in && start + page < end)) continue;
+      fwrite(&range, sizeof range, 1, out);
+      range.length = 0;
+    }
+  }
+  return 0;
+}
+
+/* What this process alone has, having written to it, and what it has seen of files. */
+static int append_memory(FILE *maps, int pagemap, FILE *out) {
+  char line[PATH_MAX + 128], rights[5];
+  const uint64_t written = PAGE_PRESENT | PAGE_EXCLUSIVE, seen = PAGE_PRESENT | PAGE_OF_FILE;
+  int err = 0;
+  while (err == 0 && fgets(line, sizeof line, maps) != NULL) {
+    uint64_t start, end;
+    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, rights) != 3 || rights[3] != 'p') continue;
+    if (rights[1] == 'w')
+      err = append_ranges(pagemap, start, end, written | PAGE_OF_FILE, written, out);
+    else if (rights[0] == 'r' && strchr(line, '/') != NULL)
+      err = append_ranges(pagemap, start, end, seen, seen, out);
+  }
+  return err;
+}
+
+static napi_value n_memory_of_fork(napi_env env, napi_callback_info info) {
+  (void)info;
+  char *bytes = NULL;
+  size_t size = 0;
+  FILE *maps = fopen("/proc/self/maps", "re"), *out = open_memstream(&bytes, &size);
+  int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  int err = maps == NULL || out == NULL || pagemap < 0 ? errno : append_memory(maps, pagemap, out);
+  if (maps != NULL) fclose(maps);
+  if (out != NULL) fclose(out);
+  if (pagemap >= 0) close(pagemap);
+  napi_value memory = NULL;
+  if (err == 0) napi_create_buffer_copy(env, size, bytes, NULL, &memory);
+  free(bytes);
+  return err == 0 ? memory : fail_with(env, err, "read", "/proc/self/pagemap");
+}
+
+/* A range that isn't to be had so (before Linux 5.14, or unmapped since) comes page by page, when it is touched. */
+static void populate(const struct range *ranges, size_t count) {
+  for (size_t n = 0; n < count; n++) madvise((void *)ranges[n].start, ranges[n].length, ranges[n].advice);
+}
+
+/* What a fork does first. Answers 0 or an errno. */
+static int part_from_parent(void) {
   signal(SIGCHLD, SIG_DFL);
-  close(socket_fd);
   setsid();
-  int err = renew_epolls();
+  return renew_epolls();
+}
+
+static napi_value n_fork(napi_env env, napi_callback_info info) {
+  (void)info;
+  if (count_threads() != 1) return fail_with(env, EBUSY, "fork", NULL);
+  signal(SIGCHLD, SIG_IGN); /* forks are nobody's zombies */
+  pid_t pid = fork();
+  if (pid < 0) return fail(env, "fork", NULL);
+  int err = pid == 0 ? part_from_parent() : 0;
+  return err == 0 ? number(env, pid) : fail_with(env, err, "fork", NULL);
+}
+
+static napi_value forked(napi_env env, int socket_fd, int fd, const char *bytes, size_t length) {
+  close(socket_fd);
+  int err = part_from_parent();
   if (err != 0) {
     dprintf(fd, "an event loop of its own: %s", strerrordesc_np(err));
     _exit(1);
@@ -425,8 +509,11 @@ static napi_value forked(napi_env env, int socket_fd, int fd, const char *bytes,
 
 static napi_value n_fork_on_request(napi_env env, napi_callback_info info) {
   static char bytes[REQUEST_MAX];
-  ARGS(1);
+  ARGS(2);
   INT(socket_fd, 0);
+  void *memory = NULL;
+  size_t size = 0;
+  napi_get_buffer_info(env, argv[1], &memory, &size);
   if (count_threads() != 1) return fail_with(env, EBUSY, "fork", NULL);
   signal(SIGCHLD, SIG_IGN); /* forks are nobody's zombies */
   for (;;) {
@@ -435,7 +522,10 @@ static napi_value n_fork_on_request(napi_env env, napi_callback_info info) {
     if (length <= 0) _exit(0);
     if (fd < 0) continue;
     pid_t pid = fork();
-    if (pid == 0) return forked(env, socket_fd, fd, bytes, (size_t)length);
+    if (pid == 0) {
+      populate(memory, size / sizeof(struct range));
+      return forked(env, socket_fd, fd, bytes, (size_t)length);
+    }
     if (pid < 0) dprintf(fd, "fork: %s", strerrordesc_np(errno));
     close(fd);
   }
@@ -1706,6 +1796,8 @@ static const struct {
     {"setsid", n_setsid},
     {"waitpid", n_waitpid},
     {"spawn", n_spawn},
+    {"fork", n_fork},
+    {"memoryOfFork", n_memory_of_fork},
     {"forkOnRequest", n_fork_on_request},
     {"setCommandLine", n_set_command_line},
     {"pidfdOpen", n_pidfd_open},

@@ -292,8 +292,28 @@ describe('sockets and waiting', () => {
 
   it('a process with other threads is not forked', () => {
     const [one, other] = native.packetPair();
-    expect(() => native.forkOnRequest(other)).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+    const busy = expect.objectContaining({ code: 'EBUSY' });
+    expect(() => native.forkOnRequest(other, Buffer.alloc(0))).toThrow(busy);
+    expect(() => native.fork()).toThrow(busy);
     for (const fd of [one, other]) native.close(fd);
+  });
+
+  it('the memory for a fork has what was written to, and parts of files, but nothing that was only reserved', () => {
+    const written = Buffer.alloc(1 << 20, 1);
+    const reserved = Buffer.alloc(1 << 24);
+    const memory = native.memoryOfFork();
+    let bytes = 0;
+    const advice = new Set<number>();
+    for (let at = 0; at < memory.length; at += 24) {
+      expect(memory.readBigUInt64LE(at) % 4096n).toBe(0n);
+      bytes += Number(memory.readBigUInt64LE(at + 8));
+      advice.add(memory.readInt32LE(at + 16));
+    }
+    expect(bytes).toBeGreaterThan(written.length);
+    expect(bytes).toBeLessThan(process.memoryUsage().rss);
+    expect(reserved[0]).toBe(0);
+    // To be made there for reading, of files, and for writing (madvise(2)).
+    expect(advice).toEqual(new Set([22, 23]));
   });
 
   it('epoll fills pairs of descriptor and events', () => {
