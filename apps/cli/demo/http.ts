@@ -1,5 +1,6 @@
-import { Agent, type IncomingHttpHeaders, request } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 import { BerthError } from '#common/errors.ts';
+import { nodeHttp } from '#common/node-http.ts';
 
 export interface Answer {
   readonly status: number;
@@ -15,14 +16,14 @@ export interface HttpRequest {
 }
 
 /** An agent of our own ignores proxy settings of the environment: all addresses here are on this machine. */
-const agent = new Agent({ keepAlive: false });
+const agent = new nodeHttp.Agent({ keepAlive: false });
 const timeoutMs = 10_000;
 
 /** One HTTP request to an address of this machine. @throws BerthError naming the URL */
 export async function http(url: string, { method = 'GET', body, contentType, signal }: HttpRequest): Promise<Answer> {
   try {
     return await new Promise<Answer>((resolve, reject) => {
-      const outgoing = request(
+      const outgoing = nodeHttp.request(
         url,
         {
           method,

@@ -1,9 +1,10 @@
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { ListenOptions } from 'node:net';
 import type { Registry } from 'prom-client';
 import { BerthError, messageOf } from '../errors.ts';
 import { bindSocket } from '../grpc/socket.ts';
 import type { Logger } from '../log.ts';
+import { nodeHttp } from '../node-http.ts';
 import type { MetricsAddress } from './metrics-address.ts';
 
 /** Serves `GET /metrics` in Prometheus' text format. */
@@ -12,7 +13,7 @@ export class MetricsServer implements AsyncDisposable {
   #socket: AsyncDisposable | undefined;
 
   private constructor(registry: Registry, log: Logger) {
-    this.#server = createServer({ requestTimeout: 10_000 }, async (request, response) => {
+    this.#server = nodeHttp.createServer({ requestTimeout: 10_000 }, async (request, response) => {
       const found = request.url?.split('?', 1)[0] === '/metrics';
       if (!found || request.method !== 'GET') {
         response.writeHead(found ? 405 : 404).end(found ? 'GET only\n' : 'metrics are at /metrics\n');

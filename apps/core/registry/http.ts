@@ -1,9 +1,10 @@
-import * as http from 'node:http';
+import type { Agent, ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import * as https from 'node:https';
 import { Readable } from 'node:stream';
 import { getCACertificates } from 'node:tls';
 import { BerthError, messageOf } from '#common/errors.ts';
 import { errnoOf } from '#common/node-error.ts';
+import { nodeHttp } from '#common/node-http.ts';
 import { version } from '#common/version.ts';
 import { redactUrl } from './credentials.ts';
 import { proxyFor } from './proxy.ts';
@@ -34,8 +35,8 @@ export interface HttpRequest {
 /** The body must be read to its end or destroyed. */
 export interface HttpResponse {
   readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
-  readonly body: http.IncomingMessage;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: IncomingMessage;
   readonly url: URL;
 }
 
@@ -46,7 +47,7 @@ const UNTRUSTED = /^(CERT_|ERR_TLS_CERT|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VE
 
 /** Connections to one server, kept alive between requests, through the proxy that the environment names. */
 export class HttpConnections implements Disposable {
-  readonly #agents = new Map<string, http.Agent>();
+  readonly #agents = new Map<string, Agent>();
   readonly #tls: TlsOptions;
   readonly #trace: Trace | undefined;
 
@@ -78,8 +79,8 @@ export class HttpConnections implements Disposable {
   }
 
   async #exchange(url: URL, request: HttpRequest): Promise<HttpResponse> {
-    const send = url.protocol === 'https:' ? https.request : http.request;
-    const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+    const send = url.protocol === 'https:' ? https.request : nodeHttp.request;
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const outgoing = send(url, {
       method: request.method,
       agent: this.#agent(url),
@@ -101,7 +102,7 @@ export class HttpConnections implements Disposable {
     }
   }
 
-  #agent(url: URL): http.Agent {
+  #agent(url: URL): Agent {
     const proxyEnv = proxyFor(url, process.env);
     const key = JSON.stringify([url.protocol, proxyEnv]);
     const known = this.#agents.get(key);
@@ -110,14 +111,14 @@ export class HttpConnections implements Disposable {
     const agent =
       url.protocol === 'https:'
         ? new https.Agent({ ...options, ...tlsAgentOptions(this.#tls) })
-        : new http.Agent(options);
+        : new nodeHttp.Agent(options);
     this.#agents.set(key, agent);
     return agent;
   }
 }
 
 /** A server that answers before it has everything wants no more of it: the connection ends with its answer. */
-function sendBody(outgoing: http.ClientRequest, body: HttpRequest['body']): void {
+function sendBody(outgoing: ClientRequest, body: HttpRequest['body']): void {
   if (body === undefined || typeof body === 'string' || Buffer.isBuffer(body)) {
     outgoing.end(body);
     return;
@@ -134,7 +135,7 @@ function sendBody(outgoing: http.ClientRequest, body: HttpRequest['body']): void
 }
 
 /** Destroys a request whose connection doesn't come about in time. */
-function limitConnecting(outgoing: http.ClientRequest, url: URL, limitMs: number): Disposable {
+function limitConnecting(outgoing: ClientRequest, url: URL, limitMs: number): Disposable {
   let timer: NodeJS.Timeout | undefined;
   const stop = (): void => clearTimeout(timer);
   outgoing.once('socket', (socket) => {

@@ -1,13 +1,13 @@
 import type { IncomingMessage } from 'node:http';
-import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { nodeHttp } from '#common/node-http.ts';
 
 const PROTOCOL_HEADER = 'x-stream-protocol-version';
 
 /** Answers an upgrade with an error and closes the connection. */
 export function refuse(socket: Duplex, status: number, message: string, headers: readonly string[] = []): void {
   const lines = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `HTTP/1.1 ${status} ${nodeHttp.STATUS_CODES[status]}`,
     'Connection: close',
     'Content-Type: text/plain; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(message)}`,

@@ -1,10 +1,11 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { isIPv6 } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { BerthError } from '#common/errors.ts';
 import type { Logger } from '#common/log.ts';
+import { nodeHttp } from '#common/node-http.ts';
 import { refuse } from './handshake.ts';
 import type { StreamingRequest } from './request.ts';
 import type { ServerIdentity } from './server-identity.ts';
@@ -47,7 +48,7 @@ export class StreamingServer {
     const { identity } = options;
     this.#server =
       identity === undefined
-        ? createServer(limits)
+        ? nodeHttp.createServer(limits)
         : createTlsServer({ ...limits, ...identity, minVersion: 'TLSv1.2' });
     this.#server.on('request', (request, response) => {
       const known = this.#isRoute(request.url);
