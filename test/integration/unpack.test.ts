@@ -599,10 +599,36 @@ describe('LayerApplier', () => {
     applier.warm();
     await applyMembers([{ name: 'a' }], bind(folder('one')));
     applier.warm();
-    for (const pid of applyProcesses()) process.kill(pid, 'SIGKILL');
-    await waitFor('it to end', () => applyProcesses().length === 0);
+    const pids = applyProcesses();
+    expect(pids).not.toEqual([]);
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    const hasEnded = (pid: number): boolean =>
+      !fs.existsSync(`/proc/${pid}`) || / [ZX] /.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    await waitFor('it to end', () => pids.every(hasEnded));
     await applyMembers([{ name: 'a' }], bind(folder('two')));
     expect(fs.readdirSync(join(dir, 'two'))).toEqual(['a']);
+  });
+
+  it('uses a process again, which keeps nothing of the layer that it has written', async () => {
+    using reusing = new LayerApplier();
+    const known = applyProcesses();
+    const own = (): string[] =>
+      applyProcesses()
+        .filter((pid) => !known.includes(pid))
+        .map(String);
+    const pids = new Set<string>();
+    for (const name of ['one', 'two', 'three']) {
+      const out = folder(name);
+      await reusing.apply({ blobPath: blob(tarArchive([{ name }])), mediaType: LAYER, mounts: bind(out) });
+      expect(fs.readdirSync(out)).toEqual([name]);
+      const [pid = ''] = own();
+      pids.add(pid);
+      expect(fs.readlinkSync(`/proc/${pid}/root`)).toBe('/');
+      const held = (): string[] =>
+        fs.readdirSync(`/proc/${pid}/fd`).map((fd) => fs.readlinkSync(`/proc/${pid}/fd/${fd}`));
+      await waitFor('the blob to be closed', () => !held().some((path) => path.startsWith(dir)));
+    }
+    expect(pids.size).toBe(1);
   });
 
   it('keeps compiled code in its own directory, and none of it in a layer that has the same path', async () => {

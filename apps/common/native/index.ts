@@ -133,6 +133,8 @@ export interface Native {
   llistxattr(path: string | Buffer): string[];
   /** Changes the whole process's root, and its working directory to it: for short-lived children. */
   chroot(path: string): void;
+  /** The same with an open directory, which may lie outside the present root. */
+  fchroot(fd: number): void;
 
   /**
    * Gives the calling thread a mount namespace, and with it a root and working directory, of its own: for short-lived
@@ -306,6 +308,7 @@ export const {
   lgetxattr,
   llistxattr,
   chroot,
+  fchroot,
   unshareMounts,
   loopAttach,
   mount,

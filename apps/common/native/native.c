@@ -991,6 +991,13 @@ static napi_value n_chroot(napi_env env, napi_callback_info info) {
   return done(env, chdir("/"), "chdir", "/");
 }
 
+static napi_value n_fchroot(napi_env env, napi_callback_info info) {
+  ARGS(1);
+  INT(fd, 0);
+  if (fchdir(fd) < 0) return fail(env, "fchdir", NULL);
+  return done(env, chroot("."), "chroot", NULL);
+}
+
 /* ---- mounts ---- */
 
 /* Only the calling thread: others stay where they are. The new namespace tells its mounts to nobody. */
@@ -1839,6 +1846,7 @@ static const struct {
     {"lgetxattr", n_lgetxattr},
     {"llistxattr", n_llistxattr},
     {"chroot", n_chroot},
+    {"fchroot", n_fchroot},
     {"unshareMounts", n_unshare_mounts},
     {"loopAttach", n_loop_attach},
     {"mount", n_mount},

@@ -34,17 +34,19 @@ export interface AppliedLayer {
 
 const PROGRAM = fileURLToPath(new URL('../unpack/apply-child.ts', import.meta.url));
 const MAX_WAIT_MS = 10_000;
+/** Processes that wait for layers, at most: as many as an image keeps busy. Each has some 50 MiB. */
+const MAX_IDLE = 2;
 /** The largest layers that are known take minutes. */
 const DEADLINE_MS = 60 * 60_000;
 
 /**
- * Applies layers, each in a process of its own that has the snapshot as its root. Starting that process takes about as
- * long as a small layer does, so {@link warm} can start the next one ahead.
+ * Applies layers, each in a process that has the snapshot as its root meanwhile. Starting such a process takes about as
+ * long as a small layer does: one that is done waits a while for the next, and {@link warm} can start the first ahead.
  */
 export class LayerApplier implements Disposable {
   readonly #cacheDir: string | undefined;
   readonly #deadlineMs: number;
-  #spare: LayerProcess | undefined;
+  #idle: LayerProcess[] = [];
   #retirement: NodeJS.Timeout | undefined;
 
   /**
@@ -58,16 +60,14 @@ export class LayerApplier implements Disposable {
 
   /** Starts the process for the next layer now, unless one is waiting already. It doesn't wait for long. */
   warm(): void {
-    this.#spare ??= new LayerProcess(PROGRAM, this.#cacheDir);
-    clearTimeout(this.#retirement);
-    this.#retirement = setTimeout(() => this[Symbol.dispose](), MAX_WAIT_MS).unref();
+    this.#keep(this.#idle.pop() ?? new LayerProcess(PROGRAM, this.#cacheDir));
   }
 
-  /** Ends a process that waits for a layer. */
+  /** Ends the processes that wait for a layer. */
   [Symbol.dispose](): void {
     clearTimeout(this.#retirement);
-    this.#spare?.kill();
-    this.#spare = undefined;
+    for (const idle of this.#idle) idle.kill();
+    this.#idle = [];
   }
 
   /**
@@ -93,27 +93,32 @@ export class LayerApplier implements Disposable {
     const signal = AbortSignal.any([deadline.signal, ...(request.signal === undefined ? [] : [request.signal])]);
     const kill = (): void => child.kill();
     signal.addEventListener('abort', kill, { once: true });
+    let isDone = false;
     try {
       const below = { root, lowers: request.lowers ?? (() => lowers) };
-      const result = await child.run<ChildMessage>(job, below, (message) => {
-        if (message.type === 'progress') request.onProgress?.(message.bytes);
-      });
-      if (result.type === 'done') return { diffId: result.diffId, size: result.size, hasRoot: result.hasRoot };
+      const result = await child.run<ChildMessage>(job, below, ({ bytes }) => request.onProgress?.(bytes));
       if (result.type === 'error') throw new BerthError(result.code, result.message);
-      throw new BerthError('aborted', 'the process applying the layer ended before it was done');
+      isDone = true;
+      return { diffId: result.diffId, size: result.size, hasRoot: result.hasRoot };
     } catch (error) {
       if (signal.aborted) throw BerthError.from(signal.reason, 'the layer was not applied');
       throw BerthError.from(error);
     } finally {
       signal.removeEventListener('abort', kill);
-      kill();
+      if (isDone && this.#idle.length < MAX_IDLE) this.#keep(child);
+      else await child.end();
     }
   }
 
+  #keep(child: LayerProcess): void {
+    this.#idle.push(child);
+    clearTimeout(this.#retirement);
+    this.#retirement = setTimeout(() => this[Symbol.dispose](), MAX_WAIT_MS).unref();
+  }
+
   #take(): LayerProcess {
-    const spare = this.#spare;
-    this.#spare = undefined;
-    return spare?.alive ? spare : new LayerProcess(PROGRAM, this.#cacheDir);
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) if (idle.alive) return idle;
+    return new LayerProcess(PROGRAM, this.#cacheDir);
   }
 }
 

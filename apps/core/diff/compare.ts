@@ -131,7 +131,7 @@ export class LayerComparer {
     signal?.addEventListener('abort', kill, { once: true });
     try {
       const [result] = await Promise.all([
-        child.run<DiffMessage>(job, { lowers: () => lowers }, () => {}),
+        child.run<DiffMessage>(job, { lowers: () => lowers }),
         copy(child.data, writer).catch((error: unknown) => {
           kill();
           throw error;
@@ -141,7 +141,7 @@ export class LayerComparer {
       return result;
     } finally {
       signal?.removeEventListener('abort', kill);
-      kill();
+      await child.end();
     }
   }
 

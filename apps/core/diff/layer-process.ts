@@ -6,7 +6,7 @@ import { BerthError, messageOf } from '#common/errors.ts';
 import type { LowerQuestion, LowerReply } from '../unpack/apply-protocol.ts';
 import { copyLower, lookupLower } from '../unpack/lower-lookup.ts';
 
-/** What every process that works on a layer may say; one of the others is its last word. */
+/** What every process that works on a layer may say; anything but `progress` is its last word on the job. */
 interface Message {
   readonly type: string;
 }
@@ -29,12 +29,16 @@ const CONFINED = ['--net', '--', 'prlimit', `--data=${1536 * 1024 * 1024}`, '--c
 const NODE_OPTIONS = ['--no-warnings', '--max-old-space-size=512'];
 
 /**
- * A short-lived process that reads or writes one layer with the layer as its root directory: no name and no symlink in
- * there leads out of it. It hears its job on standard input and speaks on descriptor 3, one JSON text a line; standard
+ * A process that reads or writes one layer at a time with the layer as its root directory: no name and no symlink in
+ * there leads out of it. It hears its jobs on standard input and speaks on descriptor 3, one JSON text a line; standard
  * output is for data. It has no network, a limit of memory, and ends by itself when berthd does.
  */
 export class LayerProcess {
   readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #closed: Promise<unknown>;
+  #failure: Error | undefined;
+  #stderr = '';
 
   /** @param cacheDir private directory for compiled code, which takes two thirds off the start. */
   constructor(program: string, cacheDir: string | undefined) {
@@ -44,8 +48,15 @@ export class LayerProcess {
       stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     });
     // It may die before it is used; that is found out when it is.
-    this.#child.on('error', () => {});
+    this.#child.on('error', (error) => {
+      this.#failure = error;
+    });
     this.#input.on('error', () => {});
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(0, MAX_STDERR);
+    });
+    this.#closed = new Promise((resolve) => this.#child.once('close', resolve));
+    this.#lines = createInterface(this.#child.stdio[3] as Readable)[Symbol.asyncIterator]();
   }
 
   /** Also right when it has ended and this process has yet to hear of it. */
@@ -66,42 +77,40 @@ export class LayerProcess {
     this.#child.kill('SIGKILL');
   }
 
+  /** Kills it and waits until nothing is left of it: no file that it had open keeps a file system busy. */
+  async end(): Promise<void> {
+    this.kill();
+    await this.#closed;
+  }
+
   /**
-   * Gives it the job, answers its questions about the layers below, and waits for its end; answers its last word.
+   * Gives it a job, answers its questions about the layers below, and answers its last word on it.
    * @param told hears what it says before its last word.
-   * @throws what the process gives as an error; aborted when it ended without a word.
+   * @throws aborted when it ended without one.
    */
-  async run<M extends Message>(job: unknown, below: LayersBelow, told: (message: M) => void): Promise<M> {
-    const child = this.#child;
-    const ended =
-      child.exitCode === null && child.signalCode === null
-        ? new Promise((resolve) => child.once('close', resolve))
-        : undefined;
-    let failure: Error | undefined;
-    child.once('error', (error) => {
-      failure = error;
-    });
-    let stderr = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      stderr = (stderr + text).slice(0, MAX_STDERR);
-    });
+  async run<M extends Message>(
+    job: unknown,
+    below: LayersBelow,
+    told?: (progress: Extract<M, { readonly type: 'progress' }>) => void,
+  ): Promise<Exclude<M, { readonly type: 'progress' }>> {
     this.#send(job);
-    let last: M | undefined;
-    for await (const line of createInterface(child.stdio[3] as Readable)) {
+    for (;;) {
+      const { done, value: line } = await this.#lines.next();
+      if (done) throw await this.#end();
       const message = JSON.parse(line) as M | LowerQuestion;
       if (isQuestion(message)) this.#send(await answer(below, message));
-      else {
-        last = message;
-        told(message);
-      }
+      else if (isProgress<M>(message)) told?.(message);
+      else return message as Exclude<M, { readonly type: 'progress' }>;
     }
-    await ended;
-    if (failure !== undefined) throw BerthError.from(failure, 'start the process that works on the layer');
-    if (last !== undefined && child.exitCode === 0) return last;
-    const how =
-      child.signalCode === null ? `exited with status ${child.exitCode}` : `was killed by ${child.signalCode}`;
-    const said = stderr === '' ? '' : `: ${stderr.trim()}`;
-    throw new BerthError('aborted', `the process working on the layer ${how}${said}`);
+  }
+
+  async #end(): Promise<BerthError> {
+    await this.#closed;
+    if (this.#failure !== undefined) return BerthError.from(this.#failure, 'start the process that works on the layer');
+    const { exitCode, signalCode } = this.#child;
+    const how = signalCode === null ? `exited with status ${exitCode}` : `was killed by ${signalCode}`;
+    const said = this.#stderr === '' ? '' : `: ${this.#stderr.trim()}`;
+    return new BerthError('aborted', `the process working on the layer ${how}${said}`);
   }
 
   get #input(): Writable {
@@ -115,6 +124,10 @@ export class LayerProcess {
 
 function isQuestion(message: Message): message is LowerQuestion {
   return message.type === 'lookup' || message.type === 'copy';
+}
+
+function isProgress<M extends Message>(message: Message): message is Extract<M, { readonly type: 'progress' }> {
+  return message.type === 'progress';
 }
 
 async function answer({ lowers, root }: LayersBelow, { type, path }: LowerQuestion): Promise<LowerReply> {

@@ -1,6 +1,6 @@
 /*
- * The process that applies one layer. It waits for its job, opens the blob, makes the snapshot's directory its root and
- * only then reads a byte of the archive. It ends when berthd does: telling progress fails then.
+ * The process that applies layers, one after another. For each it waits for the job, opens the blob, makes the snapshot's
+ * directory its root and only then reads a byte of the archive. It ends when berthd does: telling progress fails then.
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -29,13 +29,19 @@ function send(message: ChildMessage): void {
 
 type Applied = Omit<Extract<ChildMessage, { readonly type: 'done' }>, 'type'>;
 
-async function apply(job: ApplyJob): Promise<ChildMessage> {
-  process.umask(0);
+/** Leaves nothing open, and the layer no longer its root: neither may be in the way of what is done with them next. */
+async function apply(job: ApplyJob): Promise<Applied> {
+  using after = new DisposableStack();
+  // The stream that reads a blob closes it.
   const blob = fs.openSync(job.blob, 'r');
-  const again = job.isAhead ? fs.openSync(job.blob, 'r') : undefined;
+  let again = job.isAhead ? fs.openSync(job.blob, 'r') : undefined;
+  after.defer(() => {
+    if (again !== undefined) fs.closeSync(again);
+  });
   native.chroot(job.root);
+  after.defer(() => native.fchroot(home));
   // Opened before anything is written: it tells of all writes that fail from here on (syncfs(2)).
-  const root = fs.openSync('/', 'r');
+  const root = after.adopt(fs.openSync('/', 'r'), fs.closeSync);
 
   const below = lowerLayersOver(channel);
   const writer = new LayerWriter(job.whiteouts, below, job.isAhead);
@@ -43,10 +49,12 @@ async function apply(job: ApplyJob): Promise<ChildMessage> {
     if (!(error instanceof OutOfPlace) || again === undefined) throw error;
     writer.discard();
     // Now the layers below are there.
-    return unpack(again, new LayerWriter(job.whiteouts, below, false));
+    const second = unpack(again, new LayerWriter(job.whiteouts, below, false));
+    again = undefined;
+    return second;
   });
   native.syncfs(root);
-  return { type: 'done', ...applied };
+  return applied;
 }
 
 /** Reads the layer and writes it. @throws OutOfPlace when it has to be done over, with what is known now. */
@@ -78,12 +86,13 @@ async function unpack(blob: number, writer: LayerWriter): Promise<Applied> {
   return { diffId: `sha256:${hash.digest('hex')}`, size, hasRoot: writer.hasRoot };
 }
 
-// Written now, since after chroot its path would mean a place in the layer.
+process.umask(0);
+const home = fs.openSync('/', 'r');
+// Written now, since in a layer its path would mean a place there.
 flushCompileCache();
-const job = channel.receive() as ApplyJob | undefined;
-if (job !== undefined) {
+for (let job = channel.receive(); job !== undefined; job = channel.receive()) {
   try {
-    send(await apply(job));
+    send({ type: 'done', ...(await apply(job as ApplyJob)) });
   } catch (error) {
     const { code, message } = BerthError.from(error);
     send({ type: 'error', code, message });

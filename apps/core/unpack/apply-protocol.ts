@@ -7,7 +7,7 @@ import type { LowerEntry } from './lower.ts';
  * input, the child on its descriptor 3. Byte strings pass unchanged, JSON escapes them.
  */
 
-/** First line to the child, which waits for it: it may be started ahead of need. */
+/** A line to the child that waits for its first or next job: it may be started ahead of need. */
 export interface ApplyJob {
   /** Path of berthd's open descriptor of the layer, below /proc. */
   readonly blob: string;
@@ -17,7 +17,7 @@ export interface ApplyJob {
   readonly isAhead: boolean;
 }
 
-/** Lines from the child beside its lookups; `done` or `error` is the last one. */
+/** Lines from the child beside its lookups; `done` or `error` is the last one of a job. */
 export type ChildMessage =
   | { readonly type: 'progress'; readonly bytes: number }
   | { readonly type: 'done'; readonly diffId: string; readonly size: number; readonly hasRoot: boolean }
