@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
+import { readProc } from './leaks.ts';
 
 export interface ShimProcess {
   readonly pid: number;
@@ -18,16 +19,11 @@ export function shimProcesses(namespace: string): ShimProcess[] {
 /** The processes that a berthd's shims are forked from. */
 export function shimTemplates(daemon: number): number[] {
   return readdirSync(`/proc/${daemon}/task`)
-    .flatMap((thread) => readFileSync(`/proc/${daemon}/task/${thread}/children`, 'utf8').split(' '))
+    .flatMap((thread) => readProc(daemon, `task/${thread}/children`).split(' '))
     .filter((pid) => pid !== '' && argsOf(pid)[1] === 'template')
     .map(Number);
 }
 
 function argsOf(pid: string): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-  } catch {
-    // It has ended since the listing.
-    return [];
-  }
+  return readProc(pid, 'cmdline').split('\0');
 }

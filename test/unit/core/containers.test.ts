@@ -41,6 +41,18 @@ describe('a container', () => {
     expect(stores.published.map(({ topic }) => topic)).toEqual(['/containers/create']);
   });
 
+  it('beyond the thousand that are kept is read anew, and is the same', () => {
+    const ids = Array.from({ length: 1030 }, (_, index) => `c${String(index).padStart(4, '0')}`);
+    for (const id of ids) stores.containers.create('n', container({ id }));
+    const isKept = (id: string): boolean => stores.containers.keeps('n', stores.containers.get('n', id));
+    expect(ids.filter(isKept)).toEqual(ids.slice(0, 1024));
+    expect(stores.containers.get('n', 'c1029')).toEqual(stores.containers.get('n', 'c1029'));
+    expect(stores.containers.list('n').map(({ id }) => id)).toEqual(ids);
+    // One that goes makes room.
+    stores.containers.delete('n', 'c0000');
+    expect(isKept('c1029')).toBe(true);
+  });
+
   it('is one of many that are listed few at a time, each with its extensions, also while they change', () => {
     const ids = Array.from({ length: 300 }, (_, index) => `c${String(index).padStart(3, '0')}`);
     for (const id of ids) {

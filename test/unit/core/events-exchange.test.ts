@@ -38,6 +38,70 @@ describe('event exchange', () => {
     expect((await subscription.next()).value?.topic).toBe('/early/bird');
   });
 
+  it('pours into a reader while it takes more, keeps the rest in order until it has room, and ends with it', async () => {
+    const exchange = new EventExchange();
+    const stop = new AbortController();
+    const subscription = exchange.subscribe([], stop.signal);
+    const publish = (...numbers: readonly number[]): void => {
+      for (const number of numbers) exchange.publish('default', `/a/${number}`, 't', new Uint8Array());
+    };
+    publish(1, 2);
+    const taken: string[] = [];
+    let isFull = false;
+    let emptied = Promise.withResolvers<void>();
+    const poured = subscription.pour(
+      ({ topic }) => {
+        expect(isFull, `${topic} comes without room`).toBe(false);
+        taken.push(topic);
+        isFull = taken.length % 3 === 0;
+        return !isFull;
+      },
+      () => (isFull ? emptied.promise : Promise.resolve()),
+    );
+    const empty = async (): Promise<void> => {
+      isFull = false;
+      emptied.resolve();
+      emptied = Promise.withResolvers();
+      await new Promise(setImmediate);
+    };
+    await new Promise(setImmediate);
+    // What the reader takes at once is with it when the publisher goes on.
+    publish(3);
+    expect(taken).toEqual(['/a/1', '/a/2', '/a/3']);
+    publish(4, 5, 6, 7);
+    expect(taken).toHaveLength(3);
+    await empty();
+    expect(taken).toEqual(['/a/1', '/a/2', '/a/3', '/a/4', '/a/5', '/a/6']);
+    publish(8);
+    await empty();
+    expect(taken.slice(6)).toEqual(['/a/7', '/a/8']);
+    stop.abort();
+    await poured;
+    publish(9);
+    expect(taken).toHaveLength(8);
+  });
+
+  it('ends the stream of a reader that fails, and of one that never has room again', async () => {
+    const exchange = new EventExchange({ queueLimit: 2 });
+    const publish = (): void => exchange.publish('default', '/a/b', 't', new Uint8Array());
+    const failing = exchange.subscribe([]).pour(
+      () => {
+        throw new BerthError('unavailable', 'gone');
+      },
+      async () => {},
+    );
+    let written = 0;
+    const stuck = exchange.subscribe([]).pour(
+      () => ++written === 0,
+      () => new Promise((resolve) => setTimeout(resolve, 20)),
+    );
+    await new Promise(setImmediate);
+    for (let n = 0; n < 4; n++) publish();
+    await expect(failing).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(stuck).rejects.toMatchObject({ code: 'resource_exhausted' });
+    expect(written).toBe(1);
+  });
+
   it('tells nothing of what was published before', async () => {
     const exchange = new EventExchange();
     exchange.publish('default', '/too/early', 't', new Uint8Array());
