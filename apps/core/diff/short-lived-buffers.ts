@@ -1,4 +1,4 @@
-import { collectYoungGeneration } from '#common/young-generation.ts';
+import { collectYoungGeneration } from '#common/garbage.ts';
 
 const MIB = 1024 * 1024;
 

@@ -1,24 +1,53 @@
 import { execFileSync } from 'node:child_process';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { returnSpareMemory } from '../../../apps/common/spare-memory.ts';
+import { type Heap, returnSpareMemory } from '../../../apps/common/spare-memory.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
+/** Tells what is done with it. */
+function heapOf(done: string[], garbageMb = 0): Heap & { garbageMb: number } {
+  const heap = {
+    garbageMb,
+    collectYoung: () => void done.push('young'),
+    collectAll: () => {
+      done.push('all');
+      heap.garbageMb = 0;
+    },
+    usedBytes: () => (30 + heap.garbageMb) * 1e6,
+  };
+  return heap;
+}
+
 it('is given back while there is work and twice after it, then with the garbage, never at rest', () => {
   const done: string[] = [];
   const giveBack = () => void done.push('given');
-  const collect = () => void done.push('collected');
+  const heap = heapOf(done);
   let micros = 5_000_000;
-  using _ = returnSpareMemory({ everyMs: 1_000, giveBack, collect, worked: () => micros });
+  using _ = returnSpareMemory({ everyMs: 1_000, giveBack, heap, worked: () => micros });
   const spend = (more: number): string => {
     micros += more;
     vi.advanceTimersByTime(1_000);
     return done.splice(0).join(', ');
   };
   const work = [0, 9_000, 20_000, 30_000, 0, 20_000, 9_000, 0, 0, 9_000];
-  const after = 'collected, given';
+  const after = 'young, given';
   expect(work.map(spend)).toEqual(['', '', 'given', 'given', after, 'given', after, after, '', '']);
+});
+
+it('is all garbage at the second look at rest, where that is worth the time', () => {
+  const done: string[] = [];
+  const heap = heapOf(done);
+  let micros = 0;
+  using _ = returnSpareMemory({ everyMs: 1_000, giveBack: () => {}, heap, worked: () => micros });
+  const workLeaves = (garbageMb: number): string => {
+    micros += 500_000;
+    vi.advanceTimersByTime(1_000);
+    heap.garbageMb += garbageMb;
+    vi.advanceTimersByTime(5_000);
+    return done.splice(0).join(', ');
+  };
+  expect([60, 10, 5, 5].map(workLeaves)).toEqual(['young, all', 'young, young', 'young, young', 'young, all']);
 });
 
 it('is given back no more once that was ended', () => {
@@ -61,7 +90,7 @@ it('is what lies free between buffers that stay', () => {
 const young = `
   import { setTimeout as sleep } from 'node:timers/promises';
   import { getHeapSpaceStatistics } from 'node:v8';
-  import { collectYoungGeneration } from '#common/young-generation.ts';
+  import { collectYoungGeneration } from '#common/garbage.ts';
   const size = () => getHeapSpaceStatistics().find((space) => space.space_name === 'new_space').physical_space_size;
   const kept = [];
   let largest = 0;
