@@ -110,7 +110,7 @@ install_tools
 stamp=$(sha256sum "$0" | cut -c 1-64)
 if [ -e "$cache/base.ext4" ] && [ "$(cat "$cache/stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 mkdir -p "$cache"
-work=$(mktemp -d "$cache/work-XXXXXX")
+work=$(mktemp -d -p "$cache")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 root=$work/root

@@ -4,7 +4,7 @@ import type { WriteContentResponse__Output } from '#proto/containerd/services/co
 import { useBerthd } from '../support/berthd-suite.ts';
 import { digestOf } from '../support/busybox-image.ts';
 import type { CoreClients } from '../support/core-clients.ts';
-import { openBlobs } from '../support/open-blobs.ts';
+import { openBlobs } from '../support/open-files.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const suite = useBerthd();

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { useBerthd } from '../support/berthd-suite.ts';
 import { busyboxImage, ociArchive } from '../support/busybox-image.ts';
 import { FakeRegistry } from '../support/fake-registry.ts';
-import { openBlobs } from '../support/open-blobs.ts';
+import { openBlobs } from '../support/open-files.ts';
 import {
   echoBytes,
   exportArchive,

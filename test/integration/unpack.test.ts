@@ -11,6 +11,8 @@ import { LayerApplier } from '../../apps/core/diff/apply.ts';
 import type { Mount } from '../../apps/core/snapshots/snapshotter.ts';
 import { requireRoom } from '../../apps/core/unpack/room.ts';
 import { gnuTar } from '../support/gnu-tar.ts';
+import { openFiles } from '../support/open-files.ts';
+import { isAlive } from '../support/shim-bed.ts';
 import { type TarMember, tarArchive } from '../support/tar-archive.ts';
 import { describeTree, makeTree } from '../support/trees.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -602,9 +604,7 @@ describe('LayerApplier', () => {
     const pids = applyProcesses();
     expect(pids).not.toEqual([]);
     for (const pid of pids) process.kill(pid, 'SIGKILL');
-    const hasEnded = (pid: number): boolean =>
-      !fs.existsSync(`/proc/${pid}`) || / [ZX] /.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1'));
-    await waitFor('it to end', () => pids.every(hasEnded));
+    await waitFor('it to end', () => !pids.some(isAlive));
     await applyMembers([{ name: 'a' }], bind(folder('two')));
     expect(fs.readdirSync(join(dir, 'two'))).toEqual(['a']);
   });
@@ -612,21 +612,15 @@ describe('LayerApplier', () => {
   it('uses a process again, which keeps nothing of the layer that it has written', async () => {
     using reusing = new LayerApplier();
     const known = applyProcesses();
-    const own = (): string[] =>
-      applyProcesses()
-        .filter((pid) => !known.includes(pid))
-        .map(String);
-    const pids = new Set<string>();
+    const pids = new Set<number>();
     for (const name of ['one', 'two', 'three']) {
       const out = folder(name);
       await reusing.apply({ blobPath: blob(tarArchive([{ name }])), mediaType: LAYER, mounts: bind(out) });
       expect(fs.readdirSync(out)).toEqual([name]);
-      const [pid = ''] = own();
+      const [pid = 0] = applyProcesses().filter((each) => !known.includes(each));
       pids.add(pid);
       expect(fs.readlinkSync(`/proc/${pid}/root`)).toBe('/');
-      const held = (): string[] =>
-        fs.readdirSync(`/proc/${pid}/fd`).map((fd) => fs.readlinkSync(`/proc/${pid}/fd/${fd}`));
-      await waitFor('the blob to be closed', () => !held().some((path) => path.startsWith(dir)));
+      await waitFor('the blob to be closed', () => openFiles(pid, dir) === 0);
     }
     expect(pids.size).toBe(1);
   });

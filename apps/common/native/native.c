@@ -482,10 +482,19 @@ static int part_from_parent(void) {
   return renew_epolls();
 }
 
+/* Throws and answers false where a fork would lack the other threads. */
+static bool prepare_to_fork(napi_env env) {
+  if (count_threads() != 1) {
+    fail_with(env, EBUSY, "fork", NULL);
+    return false;
+  }
+  signal(SIGCHLD, SIG_IGN); /* forks are nobody's zombies */
+  return true;
+}
+
 static napi_value n_fork(napi_env env, napi_callback_info info) {
   (void)info;
-  if (count_threads() != 1) return fail_with(env, EBUSY, "fork", NULL);
-  signal(SIGCHLD, SIG_IGN); /* forks are nobody's zombies */
+  if (!prepare_to_fork(env)) return NULL;
   pid_t pid = fork();
   if (pid < 0) return fail(env, "fork", NULL);
   int err = pid == 0 ? part_from_parent() : 0;
@@ -514,8 +523,7 @@ static napi_value n_fork_on_request(napi_env env, napi_callback_info info) {
   void *memory = NULL;
   size_t size = 0;
   napi_get_buffer_info(env, argv[1], &memory, &size);
-  if (count_threads() != 1) return fail_with(env, EBUSY, "fork", NULL);
-  signal(SIGCHLD, SIG_IGN); /* forks are nobody's zombies */
+  if (!prepare_to_fork(env)) return NULL;
   for (;;) {
     int fd;
     ssize_t length = receive_request(socket_fd, bytes, &fd);

@@ -93,25 +93,25 @@ export class LayerApplier implements Disposable {
     const signal = AbortSignal.any([deadline.signal, ...(request.signal === undefined ? [] : [request.signal])]);
     const kill = (): void => child.kill();
     signal.addEventListener('abort', kill, { once: true });
-    let isDone = false;
     try {
       const below = { root, lowers: request.lowers ?? (() => lowers) };
       const result = await child.run<ChildMessage>(job, below, ({ bytes }) => request.onProgress?.(bytes));
       if (result.type === 'error') throw new BerthError(result.code, result.message);
-      isDone = true;
+      this.#keep(child);
       return { diffId: result.diffId, size: result.size, hasRoot: result.hasRoot };
     } catch (error) {
+      await child.end();
       if (signal.aborted) throw BerthError.from(signal.reason, 'the layer was not applied');
       throw BerthError.from(error);
     } finally {
       signal.removeEventListener('abort', kill);
-      if (isDone && this.#idle.length < MAX_IDLE) this.#keep(child);
-      else await child.end();
     }
   }
 
+  /** Has it wait for a layer, unless enough do. */
   #keep(child: LayerProcess): void {
-    this.#idle.push(child);
+    if (this.#idle.length < MAX_IDLE) this.#idle.push(child);
+    else child.kill();
     clearTimeout(this.#retirement);
     this.#retirement = setTimeout(() => this[Symbol.dispose](), MAX_WAIT_MS).unref();
   }

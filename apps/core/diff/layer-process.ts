@@ -96,7 +96,7 @@ export class LayerProcess {
     this.#send(job);
     for (;;) {
       const { done, value: line } = await this.#lines.next();
-      if (done) throw await this.#end();
+      if (done) throw await this.#failed();
       const message = JSON.parse(line) as M | LowerQuestion;
       if (isQuestion(message)) this.#send(await answer(below, message));
       else if (isProgress<M>(message)) told?.(message);
@@ -104,7 +104,7 @@ export class LayerProcess {
     }
   }
 
-  async #end(): Promise<BerthError> {
+  async #failed(): Promise<BerthError> {
     await this.#closed;
     if (this.#failure !== undefined) return BerthError.from(this.#failure, 'start the process that works on the layer');
     const { exitCode, signalCode } = this.#child;

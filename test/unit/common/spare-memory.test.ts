@@ -6,9 +6,9 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 /** Tells what is done with it. */
-function heapOf(done: string[], garbageMb = 0): Heap & { garbageMb: number } {
+function heapOf(done: string[]): Heap & { garbageMb: number } {
   const heap = {
-    garbageMb,
+    garbageMb: 0,
     collectYoung: () => void done.push('young'),
     collectAll: () => {
       done.push('all');
