@@ -1,13 +1,4 @@
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readlinkSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -17,6 +8,7 @@ import { sampleOf } from '../../../apps/cri-shim/stats/cgroup-sample.ts';
 import { CpuRates } from '../../../apps/cri-shim/stats/cpu-rates.ts';
 import { usageOf } from '../../../apps/cri-shim/stats/messages.ts';
 import { WritableLayers } from '../../../apps/cri-shim/stats/writable-layers.ts';
+import { openFiles } from '../../support/open-files.ts';
 
 let dir: string;
 
@@ -93,35 +85,28 @@ describe('a sample of a cgroup', () => {
 
 describe('files of cgroups', () => {
   const names = ['usage', 'limit'];
-  const openFiles = (): number =>
-    readdirSync('/proc/self/fd').filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`).startsWith(dir);
-      } catch {
-        return false;
-      }
-    }).length;
+  const held = (): number => openFiles(process.pid, dir);
 
   it('stay open and tell what they hold now, also those that come later', () => {
     const kept = new CgroupFiles();
     files({ usage: '1' });
     expect(kept.read(dir, names)).toEqual(['1', undefined]);
-    expect(openFiles()).toBe(1);
+    expect(held()).toBe(1);
     files({ usage: '22', limit: 'line\n'.repeat(2000) });
     expect(kept.read(dir, names)).toEqual(['22', 'line\n'.repeat(2000).trimEnd()]);
     files({ usage: '3' });
     expect(kept.read(dir, names)[0]).toBe('3');
     expect(kept.read(dir, ['limit'])[0]).toContain('line');
-    expect(openFiles()).toBe(2);
+    expect(held()).toBe(2);
   });
 
   it('are closed when nobody asks for them any more', async () => {
     const kept = new CgroupFiles({ idleMs: 5 });
     files({ usage: '1', limit: '2' });
     kept.read(dir, names);
-    await expect.poll(openFiles).toBe(0);
+    await expect.poll(held).toBe(0);
     expect(kept.read(dir, names)).toEqual(['1', '2']);
-    await expect.poll(openFiles).toBe(0);
+    await expect.poll(held).toBe(0);
   });
 
   it('are read without being kept beyond the bound', () => {
@@ -131,7 +116,7 @@ describe('files of cgroups', () => {
     writeFileSync(join(dir, 'other', 'usage'), '5\n');
     expect(kept.read(dir, names)).toEqual(['1', '2']);
     expect(kept.read(join(dir, 'other'), names)).toEqual(['5', undefined]);
-    expect(openFiles()).toBe(2);
+    expect(held()).toBe(2);
   });
 
   it('of a cgroup that is gone hold nothing, and give room to others', () => {
@@ -145,7 +130,7 @@ describe('files of cgroups', () => {
     expect(kept.read(folder, list)).toEqual([undefined]);
     files({ usage: '1' });
     kept.read(dir, ['usage']);
-    expect(openFiles()).toBe(1);
+    expect(held()).toBe(1);
   });
 });
 
