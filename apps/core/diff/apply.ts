@@ -110,8 +110,11 @@ export class LayerApplier implements Disposable {
 
   /** Has it wait for a layer, unless enough do. */
   #keep(child: LayerProcess): void {
-    if (this.#idle.length < MAX_IDLE) this.#idle.push(child);
-    else child.kill();
+    if (this.#idle.length >= MAX_IDLE) {
+      child.kill();
+      return;
+    }
+    this.#idle.push(child);
     clearTimeout(this.#retirement);
     this.#retirement = setTimeout(() => this[Symbol.dispose](), MAX_WAIT_MS).unref();
   }
